@@ -1,0 +1,152 @@
+//! An agent, and an agent as a member of a queue.
+//!
+//! Settings survive logging out; the session (login, pause, counters) survives every failover.
+//! Who may be offered a call is decided in one place: `Agent::availability`.
+
+use crate::command::DeviceState;
+use crate::id::{AgentId, Attempt, CallId, Millis, PbxId, QueueName};
+use crate::settings::{AgentSettings, MemberSettings};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    pub id: AgentId,
+    pub settings: AgentSettings,
+    /// Log index of the last write of the settings.
+    pub revision: u64,
+    pub queues: BTreeSet<QueueName>,
+    /// Since when the agent is logged in.
+    pub login_at: Option<Millis>,
+    pub pause: Option<Pause>,
+    pub hand: Hand,
+    /// After a call, not before this.
+    pub wrap_up_until: Option<Millis>,
+    /// After a failed offer, not before this.
+    pub retry_at: Option<Millis>,
+    /// End of the last call, over all queues.
+    pub last_call_at: Option<Millis>,
+    pub calls_taken: u64,
+    /// What each Asterisk says of the agent's device.
+    pub devices: BTreeMap<PbxId, DeviceState>,
+}
+
+/// What an agent has in hand. At most one thing, by a committed decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hand {
+    #[default]
+    Free,
+    Offered {
+        call: CallId,
+        attempt: Attempt,
+    },
+    InCall {
+        call: CallId,
+        since: Millis,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    pub reason: String,
+    pub at: Millis,
+    pub wall_ms: u64,
+}
+
+/// An agent in one queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub settings: MemberSettings,
+    pub revision: u64,
+    /// Paused in this queue alone.
+    pub pause: Option<Pause>,
+    pub calls_taken: u64,
+    pub last_call_at: Option<Millis>,
+}
+
+/// Why an agent is or is not offered a call; also what the API shows as the agent's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    Available,
+    LoggedOut,
+    Paused,
+    /// Has an offer of ours.
+    Offered,
+    /// Is in a call of ours.
+    InCall,
+    WrapUp,
+    /// The delay after a failed offer.
+    RetryDelay,
+    /// In use by a call that is not ours (`ringinuse = no`).
+    BusyElsewhere,
+    /// The device is not registered where it should be.
+    Unreachable,
+}
+
+impl Agent {
+    /// What all Asterisks together say: in use if any says so; reachable if any home says so.
+    pub fn device(&self) -> DeviceState {
+        let homes = &self.settings.home;
+        let mut relevant = self
+            .devices
+            .iter()
+            .filter(|(pbx, _)| homes.is_empty() || homes.contains(pbx));
+        let Some((_, first)) = relevant.next() else {
+            return DeviceState::Unknown;
+        };
+        relevant.fold(*first, |all, (_, one)| combine(all, *one))
+    }
+
+    /// At `now`, for queues with that `ring_in_use`.
+    pub fn availability(&self, now: Millis, ring_in_use: bool) -> Availability {
+        if self.login_at.is_none() {
+            return Availability::LoggedOut;
+        }
+        match self.hand {
+            Hand::Offered { .. } => return Availability::Offered,
+            Hand::InCall { .. } => return Availability::InCall,
+            Hand::Free => {}
+        }
+        if self.pause.is_some() {
+            return Availability::Paused;
+        }
+        if self.wrap_up_until.is_some_and(|until| now < until) {
+            return Availability::WrapUp;
+        }
+        if self.retry_at.is_some_and(|until| now < until) {
+            return Availability::RetryDelay;
+        }
+        match self.device() {
+            DeviceState::Unavailable | DeviceState::Invalid => Availability::Unreachable,
+            DeviceState::InUse
+            | DeviceState::Busy
+            | DeviceState::Ringing
+            | DeviceState::RingInUse
+            | DeviceState::OnHold
+                if !ring_in_use =>
+            {
+                Availability::BusyElsewhere
+            }
+            _ => Availability::Available,
+        }
+    }
+}
+
+/// Of two Asterisks' words the busier one counts, and any word counts more than "not registered here".
+fn combine(a: DeviceState, b: DeviceState) -> DeviceState {
+    fn rank(state: DeviceState) -> u8 {
+        match state {
+            DeviceState::Invalid => 0,
+            DeviceState::Unavailable => 1,
+            DeviceState::Unknown => 2,
+            DeviceState::NotInUse => 3,
+            DeviceState::Ringing => 4,
+            DeviceState::InUse => 5,
+            DeviceState::OnHold => 6,
+            DeviceState::RingInUse => 7,
+            DeviceState::Busy => 8,
+        }
+    }
+    if rank(a) >= rank(b) { a } else { b }
+}
