@@ -1,0 +1,34 @@
+# Two commands do all set-up: `make demo` runs the main job, `make test` passes the tests.
+# `make verify` is the quick read-only gate; `make fix` changes files.
+
+CARGO ?= cargo
+
+.PHONY: demo test verify fix tools asterisk build clean
+
+demo:
+	$(CARGO) run --locked --quiet -- demo $(ARGS)
+
+test: tools asterisk verify
+	$(CARGO) nextest run --locked --workspace --no-fail-fast
+
+verify:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+build:
+	$(CARGO) build --locked --workspace --all-targets
+
+# What the tests need beside the toolchain: the test runner, and (unpacked into a cache folder,
+# without root) a real Asterisk 22 and sipp.
+tools:
+	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+
+asterisk:
+	@deploy/testbed/get-asterisk.sh
+
+clean:
+	$(CARGO) clean
