@@ -33,6 +33,8 @@ mod rest_bridges;
 mod rest_channels;
 mod server;
 mod stamp;
+#[cfg(test)]
+mod tests;
 mod trunk;
 
 pub use asterisk::{BridgeView, ChannelView, SimAsterisk, SimConfig, SimError};
@@ -41,4 +43,5 @@ pub use handles::{Caller, Phone};
 pub use hearing::{Heard, Hearing};
 pub use pbx::{Output, Pbx, PbxConfig, Request, Response};
 pub use people::{Crowd, CrowdSpec, PeopleReport};
-pub use phone::{DeviceState, Habit};
+pub use phone::{DeviceState, Habit, Person};
+pub use trunk::TrunkMessage;
