@@ -24,6 +24,8 @@ mod http;
 mod legs;
 mod originate;
 mod pbx;
+#[cfg(test)]
+mod pbx_tests;
 mod people;
 mod phone;
 mod playback;
@@ -33,8 +35,6 @@ mod rest_bridges;
 mod rest_channels;
 mod server;
 mod stamp;
-#[cfg(test)]
-mod tests;
 mod trunk;
 
 pub use asterisk::{BridgeView, ChannelView, SimAsterisk, SimConfig, SimError};

@@ -274,13 +274,23 @@ impl Shared {
         self.lives.send_modify(|life| *life += 1);
     }
 
-    /// Carries out one request, waiting while paused.
+    /// Carries out one request, waiting while paused. None when its answer is lost.
     async fn execute(&self, request: Request) -> Option<Response> {
         let life = *self.lives.borrow();
         self.faults.running().await;
         if self.faults.fails_this() {
             return Some(error(500, "Internal Server Error"));
         }
+        let response = self.submit(request, life)?.await.ok()?;
+        let slow = self.faults.slow();
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+        (!self.faults.loses_this()).then_some(response)
+    }
+
+    /// Gives a request to the core, unless the process it was sent to has died meanwhile.
+    fn submit(&self, request: Request, life: u64) -> Option<oneshot::Receiver<Response>> {
         let token = self.serials.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
@@ -294,12 +304,7 @@ impl Shared {
                 pbx.request(token, &request);
             }
         });
-        let response = receiver.await.ok()?;
-        let slow = self.faults.slow();
-        if !slow.is_zero() {
-            tokio::time::sleep(slow).await;
-        }
-        (!self.faults.loses_this()).then_some(response)
+        Some(receiver)
     }
 }
 
