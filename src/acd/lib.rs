@@ -20,6 +20,7 @@ mod empty;
 pub mod event;
 pub mod id;
 mod index;
+pub mod invariants;
 pub mod limits;
 pub mod pbx;
 pub mod queue;
