@@ -731,7 +731,7 @@ fn a_stamp_that_runs_backwards_counts_as_the_last_one() {
 fn the_streams_reach_every_kind_of_event_and_outcome() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..120 {
+    for _ in 0..200 {
         let steps = stream().new_tree(&mut runner).unwrap().current();
         play(&steps, |world, _, _| {
             for event in &world.last {
