@@ -294,6 +294,19 @@ fn stream() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
+/// First agent `a0` alone, after five seconds everyone.
+fn widening() -> Vec<settings::Step> {
+    let first = settings::Step {
+        agents: vec![agent("a0")],
+        ..settings::Step::default()
+    };
+    let second = settings::Step {
+        after_ms: 5_000,
+        ..settings::Step::default()
+    };
+    vec![first, second]
+}
+
 /// So that most streams have somebody to serve: two queues, three agents, both Asterisks.
 fn opening() -> Vec<Step> {
     let mut world = World::empty();
@@ -301,6 +314,12 @@ fn opening() -> Vec<Step> {
     for n in 0..2u128 {
         let settings = Box::new(QueueSettings {
             wrap_up_ms: 500,
+            connect: if n == 1 {
+                Connect::Dialplan
+            } else {
+                Connect::Ari
+            },
+            steps: if n == 0 { widening() } else { vec![] },
             ..QueueSettings::default()
         });
         commands.push(AdminOp::QueuePut {
@@ -731,7 +750,7 @@ fn a_stamp_that_runs_backwards_counts_as_the_last_one() {
 fn the_streams_reach_every_kind_of_event_and_outcome() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..200 {
+    for _ in 0..150 {
         let steps = stream().new_tree(&mut runner).unwrap().current();
         play(&steps, |world, _, _| {
             for event in &world.last {
