@@ -23,6 +23,8 @@ mod node;
 mod propose;
 mod snapshot;
 mod status;
+#[cfg(test)]
+mod test_machine;
 mod types;
 
 /// Encoding of everything that is stored or sent: bincode 2, `config::standard()`.
