@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::marker::PhantomData;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,8 @@ const TRIM_EVERY: u64 = 64;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest name of a cursor, in bytes.
 const CURSOR_NAME_MAX: usize = 128;
+/// Records sent to a peer at once, in bytes.
+const RAW_BYTES: usize = 4 * 1024 * 1024;
 /// How often a lock that is still held is tried again.
 const LOCK_TRIES: u32 = 100;
 const VERSION: u8 = 1;
@@ -290,47 +293,45 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
         self.shared.gap.notified().await;
     }
 
-    /// Raw records for a node that lost them.
-    pub(crate) fn raw_since(&self, index: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
-        let Some(from) = index.checked_add(1) else {
-            return Ok(Vec::new());
-        };
-        let range = self
-            .shared
-            .db
-            .range(event_key(from, 0)..event_key(u64::MAX, u32::MAX));
+    /// Raw records behind (index, seq), for a node that lost them.
+    pub(crate) fn raw_after(
+        &self,
+        (index, seq): (u64, u32),
+        limit: usize,
+    ) -> Result<Vec<Raw>, JournalError> {
+        let from = Bound::Excluded(event_key(index, seq));
+        let to = Bound::Included(event_key(u64::MAX, u32::MAX));
         let mut raws = Vec::new();
-        for item in range.take(limit) {
+        let mut bytes = 0;
+        for item in self.shared.db.range((from, to)).take(limit) {
             let (key, value) = item?;
             let (index, seq) = index_of(&key).ok_or_else(|| JournalError("bad key".into()))?;
+            bytes += value.len();
             raws.push(Raw {
                 index,
                 seq,
                 value: Blob::from(value.to_vec()),
             });
+            if bytes > RAW_BYTES {
+                break;
+            }
         }
         Ok(raws)
     }
 
-    /// Writes records of a peer, and notes how much of the gap is left (none: closed).
-    pub(crate) async fn fill(
-        &self,
-        raws: Vec<Raw>,
-        left: Option<(u64, u64)>,
-    ) -> Result<(), JournalError> {
+    /// Writes records of a peer.
+    pub(crate) async fn fill(&self, raws: Vec<Raw>) {
         let (done, answer) = oneshot::channel();
         if self.jobs.send(Job::Fill(raws, done)).await.is_ok() {
+            // The thread ends only with the node.
             let _ = answer.await;
         }
-        match left {
-            Some((from, to)) => {
-                let mut value = from.to_be_bytes().to_vec();
-                value.extend(to.to_be_bytes());
-                self.shared.db.insert(KEY_GAP, value)?;
-            }
-            None => {
-                self.shared.db.remove(KEY_GAP)?;
-            }
+    }
+
+    /// Forgets the gap, unless another one was noted meanwhile.
+    pub(crate) fn close_gap(&self, gap: (u64, u64)) -> Result<(), JournalError> {
+        if self.gap() == Some(gap) {
+            self.shared.db.remove(KEY_GAP)?;
         }
         Ok(())
     }
@@ -575,4 +576,99 @@ fn record<E: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record<E>, Jo
         wall_ms,
         event,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(index: u64, events: &[u64]) -> Arc<EventBatch<u64>> {
+        let (at_ms, wall_ms, events) = (index * 10, 1, events.to_vec());
+        Arc::new(EventBatch {
+            index,
+            at_ms,
+            wall_ms,
+            events,
+            reset: false,
+        })
+    }
+
+    fn open(dir: &Path, max_events: u64, max_age_ms: u64) -> (Journal<u64>, bool) {
+        Journal::open(
+            dir,
+            Bounds {
+                max_events,
+                max_age_ms,
+            },
+            |e| Some(*e % 3),
+        )
+        .unwrap()
+    }
+
+    fn events(records: &[Record<u64>]) -> Vec<u64> {
+        records.iter().map(|r| r.event).collect()
+    }
+
+    #[tokio::test]
+    async fn events_are_found_by_index_and_by_subject_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (journal, empty) = open(&path, 100, u64::MAX);
+        assert!(empty);
+        journal.write(batch(5, &[1, 2, 3])).await;
+        journal.write(batch(7, &[4])).await;
+        journal.set_cursor("outlet", 5).unwrap();
+        assert!(journal.set_cursor("", 5).is_err());
+        journal.stop().await;
+        drop(journal);
+        let (journal, empty) = open(&path, 100, u64::MAX);
+        assert!(!empty);
+        // Replay writes again what is there.
+        journal.write(batch(5, &[1, 2, 3])).await;
+        journal.checkpoint().await;
+        assert_eq!(events(&journal.since(0, 10).unwrap()), vec![1, 2, 3, 4]);
+        assert_eq!(events(&journal.since(5, 10).unwrap()), vec![4]);
+        assert_eq!(events(&journal.subject(1, 10).unwrap()), vec![1, 4]);
+        assert_eq!(events(&journal.subject(9, 10).unwrap()), Vec::<u64>::new());
+        assert_eq!((journal.oldest(), journal.last()), (Some(5), 7));
+        assert_eq!(journal.cursor("outlet").unwrap(), Some(5));
+        assert_eq!(journal.cursor("other").unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_journal_is_bounded_by_count_and_by_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(&dir.path().join("count"), 50, u64::MAX);
+        for index in 1..=500 {
+            journal.write(batch(index, &[index])).await;
+        }
+        journal.checkpoint().await;
+        assert_eq!(journal.since(0, 1000).unwrap().len(), 50);
+        assert_eq!(journal.oldest(), Some(451));
+        let left: usize = (0..3)
+            .map(|s| journal.subject(s, 1000).unwrap().len())
+            .sum();
+        assert_eq!(left, 50, "the second index is trimmed with the first");
+        let (journal, _) = open(&dir.path().join("age"), 10_000, 1000);
+        for index in 1..=640 {
+            journal.write(batch(index, &[index])).await;
+        }
+        journal.checkpoint().await;
+        // Stamps are ten times the index: 5400 is a second before 6400.
+        assert_eq!(journal.oldest(), Some(540));
+    }
+
+    #[tokio::test]
+    async fn a_leftover_of_a_crash_while_opening_does_not_break_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (journal, _) = open(&path, 100, u64::MAX);
+        journal.write(batch(5, &[1])).await;
+        journal.stop().await;
+        drop(journal);
+        fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"abc").unwrap();
+        let (journal, empty) = open(&path, 100, u64::MAX);
+        assert!(!empty);
+        assert_eq!(events(&journal.since(0, 10).unwrap()), vec![1]);
+    }
 }

@@ -529,37 +529,34 @@ pub async fn stand_for_election<M: Machine>(node: &Node<M>, request: Elect) -> R
 pub async fn refill_journal<M: Machine>(node: Arc<Node<M>>) {
     let journal = &node.state.journal;
     loop {
-        let Some((from, to)) = journal.gap() else {
+        let Some(gap) = journal.gap() else {
             journal.gap_noted().await;
             continue;
         };
-        let Some(records) = fetch(&node, from).await else {
-            tokio::time::sleep(HELLO).await;
-            continue;
-        };
-        let mut wanted: Vec<Raw> = records.iter().filter(|r| r.index <= to).cloned().collect();
-        let last = wanted.last().map(|r| r.index);
-        let left = match last {
-            // The last entry may have come in part; it is fetched again.
-            Some(last) if records.len() == REFILL && wanted.len() == REFILL => (last > from + 1)
-                .then_some((last - 1, to))
-                .or(Some((last, to))),
-            _ => None,
-        };
-        wanted.dedup_by_key(|r| (r.index, r.seq));
-        if let Err(e) = journal.fill(wanted, left).await {
+        let (from, to) = gap;
+        let mut after = (from, u32::MAX);
+        loop {
+            let Some(mut records) = fetch(&node, after).await else {
+                tokio::time::sleep(HELLO).await;
+                continue;
+            };
+            records.retain(|r| r.index <= to);
+            let Some(last) = records.last() else { break };
+            after = (last.index, last.seq);
+            journal.fill(records).await;
+        }
+        if let Err(e) = journal.close_gap(gap) {
             tracing::warn!("cannot refill the journal: {e}");
             tokio::time::sleep(HELLO).await;
         }
     }
 }
 
-/// Records after `from` of the first member that answers; `None` if none does.
-async fn fetch<M: Machine>(node: &Node<M>, from: u64) -> Option<Vec<Raw>> {
+/// Records behind `after` of the first member that answers, the leader first; `None` if none does.
+async fn fetch<M: Machine>(node: &Node<M>, after: (u64, u32)) -> Option<Vec<Raw>> {
     let members = node.members();
     let leader = node.leader().map(|(id, _)| id);
-    let others = members.iter().filter(|(id, _)| **id != node.id);
-    let mut others: Vec<_> = others.collect();
+    let mut others: Vec<_> = members.iter().filter(|(id, _)| **id != node.id).collect();
     others.sort_by_key(|(id, _)| Some(**id) != leader);
     if others.is_empty() && !members.is_empty() {
         // A single node has nobody to ask.
@@ -568,7 +565,7 @@ async fn fetch<M: Machine>(node: &Node<M>, from: u64) -> Option<Vec<Raw>> {
     for (id, member) in others {
         let to = (*id, member.name.as_str(), member.addr.as_str());
         let request = JournalSince {
-            index: from,
+            after,
             limit: REFILL,
         };
         let part: Result<JournalPart, _> = node
@@ -580,4 +577,72 @@ async fn fetch<M: Machine>(node: &Node<M>, from: u64) -> Option<Vec<Raw>> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(name: &str, expect: usize) -> Introduction {
+        let id = name.bytes().fold(7, |h, b| h * 31 + u64::from(b));
+        let (name, members) = (name.to_string(), Vec::new());
+        Introduction {
+            name,
+            id,
+            cluster: None,
+            has_data: false,
+            expect,
+            members,
+        }
+    }
+
+    fn planned(me: &Introduction, peers: &[Introduction]) -> Plan {
+        let config = Config {
+            bootstrap_expect: me.expect,
+            ..Config::default()
+        };
+        let addrs = peers
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (format!("h:{i}"), p.clone()));
+        plan(&config, me, &addrs.collect(), "me:1")
+    }
+
+    fn why(plan: Plan) -> String {
+        match plan {
+            Plan::Wait(why) => why,
+            Plan::Form => panic!("it forms a cluster"),
+        }
+    }
+
+    #[test]
+    fn only_the_first_of_all_expected_names_forms_the_cluster() {
+        let [a, b, c] = ["a", "b", "c"].map(|n| fresh(n, 3));
+        assert_eq!(planned(&a, &[b.clone(), c.clone()]), Plan::Form);
+        assert!(why(planned(&b, &[a.clone(), c.clone()])).contains("waiting for a to form"));
+        assert!(why(planned(&a, &[b.clone()])).contains("2 so far: a, b"));
+        assert!(why(planned(&a, &[b.clone(), fresh("c", 2)])).contains("make them equal"));
+        assert!(why(planned(&a, &[b.clone(), fresh("a", 3)])).contains("two nodes are named a"));
+        assert_eq!(planned(&fresh("a", 1), &[]), Plan::Form);
+        assert!(why(planned(&fresh("a", 0), &[])).contains("waiting to be added"));
+    }
+
+    #[test]
+    fn a_fresh_node_never_forms_a_second_cluster() {
+        let me = fresh("a", 3);
+        let member = |name: &str, id| {
+            let mut peer = fresh("b", 3);
+            (peer.has_data, peer.cluster) = (true, Some(5));
+            peer.members = vec![(name.to_string(), id)];
+            peer
+        };
+        let told = why(planned(&me, &[member("b", 9), fresh("c", 3)]));
+        assert!(told.ends_with("holdfast cluster add a me:1"), "{told}");
+        let told = why(planned(&me, &[member("a", me.id + 1)]));
+        assert!(
+            told.ends_with("holdfast cluster add a me:1 --replace"),
+            "{told}"
+        );
+        assert!(why(planned(&fresh("a", 1), &[member("b", 9)])).contains("cluster add"));
+    }
 }

@@ -348,8 +348,8 @@ impl<M: Machine> Handler for Node<M> {
                 wire::pack_reply(&members::stand_for_election(self, request).await)
             }
             Kind::Journal => {
-                let JournalSince { index, limit } = read(kind, message)?;
-                let records = self.state.journal.raw_since(index, limit.min(1000));
+                let JournalSince { after, limit } = read(kind, message)?;
+                let records = self.state.journal.raw_after(after, limit.min(1000));
                 let records = records
                     .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
                 wire::pack_reply(&JournalPart { records })
