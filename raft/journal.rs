@@ -194,12 +194,16 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
         subject: fn(&E) -> Option<u64>,
     ) -> Result<(Self, bool), StartError> {
         let fresh = !dir.exists();
-        let (db, lost) = match open_db(dir) {
+        let (db, lost) = match open_unless_marked(dir) {
             Ok(db) => (db, false),
             Err(why) => {
                 let aside = dir.with_extension(format!("broken-{}", crate::clock::wall_ms()));
                 tracing::error!(aside = %aside.display(), why, "the journal is broken; put aside");
                 fs::rename(dir, &aside).map_err(io_at("cannot put aside", dir))?;
+                let marker = marker(dir);
+                if marker.exists() {
+                    fs::remove_file(&marker).map_err(io_at("cannot remove", &marker))?;
+                }
                 let db = open_db(dir).map_err(|why| StartError::Io {
                     what: format!("cannot create the journal {}", dir.display()),
                     source: std::io::Error::other(why),
@@ -230,6 +234,7 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
             bounds,
             subject,
             written: 0,
+            marker: marker(dir),
         };
         std::thread::Builder::new()
             .name("holdfast-journal".into())
@@ -342,6 +347,8 @@ struct Writer<E> {
     bounds: Bounds,
     subject: fn(&E) -> Option<u64>,
     written: u64,
+    /// Tells the next start that events are missing.
+    marker: PathBuf,
 }
 
 impl<E: Serialize + DeserializeOwned> Writer<E> {
@@ -381,6 +388,9 @@ impl<E: Serialize + DeserializeOwned> Writer<E> {
             && !self.shared.broken.swap(true, Ordering::AcqRel)
         {
             tracing::error!("{e}; events are not kept until the next start");
+            if let Err(e) = fs::write(&self.marker, b"") {
+                tracing::error!("cannot write {}: {e}", self.marker.display());
+            }
         }
     }
 
@@ -475,6 +485,17 @@ impl<E: Serialize + DeserializeOwned> Writer<E> {
             .sync_data()
             .map_err(|e| JournalError(e.to_string()))
     }
+}
+
+fn marker(dir: &Path) -> PathBuf {
+    dir.with_extension("broken")
+}
+
+fn open_unless_marked(dir: &Path) -> Result<sled::Db, String> {
+    if marker(dir).exists() {
+        return Err("it broke during the last run".into());
+    }
+    open_db(dir)
 }
 
 /// Opens the database after removing what a crash during an earlier opening may have left: sled
@@ -579,96 +600,5 @@ fn record<E: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record<E>, Jo
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(index: u64, events: &[u64]) -> Arc<EventBatch<u64>> {
-        let (at_ms, wall_ms, events) = (index * 10, 1, events.to_vec());
-        Arc::new(EventBatch {
-            index,
-            at_ms,
-            wall_ms,
-            events,
-            reset: false,
-        })
-    }
-
-    fn open(dir: &Path, max_events: u64, max_age_ms: u64) -> (Journal<u64>, bool) {
-        Journal::open(
-            dir,
-            Bounds {
-                max_events,
-                max_age_ms,
-            },
-            |e| Some(*e % 3),
-        )
-        .unwrap()
-    }
-
-    fn events(records: &[Record<u64>]) -> Vec<u64> {
-        records.iter().map(|r| r.event).collect()
-    }
-
-    #[tokio::test]
-    async fn events_are_found_by_index_and_by_subject_also_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        let (journal, empty) = open(&path, 100, u64::MAX);
-        assert!(empty);
-        journal.write(batch(5, &[1, 2, 3])).await;
-        journal.write(batch(7, &[4])).await;
-        journal.set_cursor("outlet", 5).unwrap();
-        assert!(journal.set_cursor("", 5).is_err());
-        journal.stop().await;
-        drop(journal);
-        let (journal, empty) = open(&path, 100, u64::MAX);
-        assert!(!empty);
-        // Replay writes again what is there.
-        journal.write(batch(5, &[1, 2, 3])).await;
-        journal.checkpoint().await;
-        assert_eq!(events(&journal.since(0, 10).unwrap()), vec![1, 2, 3, 4]);
-        assert_eq!(events(&journal.since(5, 10).unwrap()), vec![4]);
-        assert_eq!(events(&journal.subject(1, 10).unwrap()), vec![1, 4]);
-        assert_eq!(events(&journal.subject(9, 10).unwrap()), Vec::<u64>::new());
-        assert_eq!((journal.oldest(), journal.last()), (Some(5), 7));
-        assert_eq!(journal.cursor("outlet").unwrap(), Some(5));
-        assert_eq!(journal.cursor("other").unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn the_journal_is_bounded_by_count_and_by_age() {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = open(&dir.path().join("count"), 50, u64::MAX);
-        for index in 1..=500 {
-            journal.write(batch(index, &[index])).await;
-        }
-        journal.checkpoint().await;
-        assert_eq!(journal.since(0, 1000).unwrap().len(), 50);
-        assert_eq!(journal.oldest(), Some(451));
-        let left: usize = (0..3)
-            .map(|s| journal.subject(s, 1000).unwrap().len())
-            .sum();
-        assert_eq!(left, 50, "the second index is trimmed with the first");
-        let (journal, _) = open(&dir.path().join("age"), 10_000, 1000);
-        for index in 1..=640 {
-            journal.write(batch(index, &[index])).await;
-        }
-        journal.checkpoint().await;
-        // Stamps are ten times the index: 5400 is a second before 6400.
-        assert_eq!(journal.oldest(), Some(540));
-    }
-
-    #[tokio::test]
-    async fn a_leftover_of_a_crash_while_opening_does_not_break_the_journal() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal");
-        let (journal, _) = open(&path, 100, u64::MAX);
-        journal.write(batch(5, &[1])).await;
-        journal.stop().await;
-        drop(journal);
-        fs::write(path.join("snap.FFFFFFFFFFFFFFFF.generating"), b"abc").unwrap();
-        let (journal, empty) = open(&path, 100, u64::MAX);
-        assert!(!empty);
-        assert_eq!(events(&journal.since(0, 10).unwrap()), vec![1]);
-    }
-}
+#[path = "journal_tests.rs"]
+mod tests;

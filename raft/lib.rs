@@ -21,7 +21,7 @@
 //! | `machine`, `snapshot`, `journal` | the applied state, its files, the events of the past |
 //! | `net/` | messages over HTTP: frames, client, server |
 //! | `batcher`, `gate`, `fence`, `identity` | the four pieces that openraft 0.9 leaves to its user |
-//! | `members` | forming the cluster, adding, removing, handing over |
+//! | `bootstrap`, `members`, `handover`, `refill` | forming the cluster, changing it, moving the leader, closing the journal's gaps |
 //! | `propose`, `handle`, `node` | the way of a command, the public face, how it all hangs together |
 //!
 //! A data folder holds `node.json` (who this is), `LOCK`, `log/` (segments and `vote`), `snap/` and
@@ -31,6 +31,7 @@
 //! quorum round other than plain local ones, and repair of a damaged disk (the node is replaced).
 
 mod batcher;
+mod bootstrap;
 mod clock;
 mod codec_impl;
 mod config;
@@ -40,6 +41,7 @@ mod faults;
 mod fence;
 mod gate;
 mod handle;
+mod handover;
 mod identity;
 mod journal;
 mod log;
@@ -48,6 +50,7 @@ mod members;
 mod net;
 mod node;
 mod propose;
+mod refill;
 mod snapshot;
 mod status;
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub struct State<M: Machine> {
     fatal: watch::Sender<Option<String>>,
 }
 
+/// What one entry gave; events if it was a batch.
+type Done<E> = (Outcome, Option<EventBatch<E>>);
+
 #[derive(Clone, Default)]
 struct Inner<M> {
     machine: M,
@@ -121,8 +124,8 @@ impl<M: Machine> State<M> {
         StorageIOError::write_state_machine(AnyError::error(why)).into()
     }
 
-    /// Applies one entry; gives its events if it was a batch.
-    fn apply_one(&self, entry: Entry) -> Result<(Outcome, Option<EventBatch<M::Event>>), String> {
+    /// Applies one entry.
+    fn apply_one(&self, entry: Entry) -> Result<Done<M::Event>, String> {
         let log_id = entry.log_id;
         let batch = match entry.payload {
             EntryPayload::Normal(batch) => batch,
