@@ -258,31 +258,10 @@ impl RealAsterisk {
     /// A global variable of the dialplan, `None` when it is not set.
     pub async fn global(&self, name: &str) -> Result<Option<String>, LabError> {
         let path = format!("/asterisk/variable?variable={name}");
-        let (status, body) = self.raw("GET", &path).await?;
+        let (status, body) = super::raw(&self.ari_direct(), "GET", &path).await?;
         let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         let text = value["value"].as_str().unwrap_or_default();
         Ok((status == 200 && !text.is_empty()).then(|| text.to_string()))
-    }
-
-    /// One request past our client.
-    pub async fn raw(&self, method: &str, path: &str) -> Result<(u16, String), LabError> {
-        let refused = |error: reqwest::Error| LabError::Refused(error.without_url().to_string());
-        let method = reqwest::Method::from_bytes(method.as_bytes())
-            .map_err(|error| LabError::Refused(error.to_string()))?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(30))
-            .build()
-            .map_err(refused)?;
-        let url = format!("http://{}:{HTTP_PORT}/ari{path}", self.ip);
-        let answer = client
-            .request(method, url)
-            .basic_auth(ARI_USER, Some(ARI_PASSWORD))
-            .send()
-            .await
-            .map_err(refused)?;
-        let status = answer.status().as_u16();
-        Ok((status, answer.text().await.map_err(refused)?))
     }
 }
 
