@@ -137,6 +137,14 @@ pub struct SimAsterisk {
     pub(crate) shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for SimAsterisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SimAsterisk")
+            .field(&self.shared.config.name)
+            .finish()
+    }
+}
+
 impl SimAsterisk {
     /// Starts it: listens, and answers ARI from now on.
     pub async fn start(config: SimConfig) -> Result<SimAsterisk, SimError> {
