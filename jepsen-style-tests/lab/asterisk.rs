@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::asterisk_conf::{HTTP_PORT, Place, SIP_PORT, write};
 use super::block::Block;
 use super::proxy::Proxy;
+use super::wait::until_true;
 use super::{APP, ARI_PASSWORD, ARI_USER, LabError};
 
 /// Port of the proxy before ARI.
@@ -248,6 +249,17 @@ impl RealAsterisk {
                 "signal {signal} to {pid} failed"
             )))
         }
+    }
+
+    /// Waits until the database on disk has this phone's contact.
+    pub async fn contact_kept(&self, number: &str) -> Result<(), LabError> {
+        let file = self.folder.join("db/astdb.sqlite3");
+        let key = format!("registrar/contact/{number};");
+        until_true("a contact on disk", || {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            bytes.windows(key.len()).any(|part| part == key.as_bytes())
+        })
+        .await
     }
 
     /// Process id, while it runs.

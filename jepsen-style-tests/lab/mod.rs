@@ -257,6 +257,15 @@ impl Pbx {
         }
     }
 
+    /// Waits until a registration would outlive a kill: Asterisk writes contacts to its database
+    /// about a second late.
+    pub async fn contact_kept(&self, number: &str) -> Result<(), LabError> {
+        match self {
+            Pbx::Real(pbx) => pbx.contact_kept(number).await,
+            Pbx::Sim(_) => Ok(()),
+        }
+    }
+
     /// Comes back after [`Pbx::kill`], at the same address.
     pub async fn restart(&mut self) -> Result<(), LabError> {
         match self {
@@ -450,7 +459,7 @@ impl Phone {
         }
     }
 
-    /// Q.850 causes of the CANCELs it was sent, oldest first (26: answered elsewhere).
+    /// Q.850 causes of the CANCELs and BYEs it was sent, oldest first (26: answered elsewhere).
     pub fn causes(&self) -> Vec<u16> {
         match self {
             Phone::Real(phone) => phone.seen().causes,

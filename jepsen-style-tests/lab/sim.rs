@@ -89,8 +89,16 @@ impl SimPbx {
     /// A caller calls in.
     pub fn call(&self, spec: CallSpec) -> SimCaller {
         let raw = spec.exten == "raw";
+        let (exten, variables) = match spec.exten.as_str() {
+            "short" => (
+                "q-support",
+                vec![("HOLDFAST_MAX_WAIT".to_string(), "2".to_string())],
+            ),
+            exten => (exten, Vec::new()),
+        };
         let call = sim::CallSpec {
-            exten: spec.exten.clone(),
+            exten: exten.into(),
+            variables,
             number: spec.number.clone(),
             name: spec.name,
             patience_ms: spec.hang_up_after_ms,
@@ -197,8 +205,11 @@ impl SimCaller {
             seconds: super::wait::PATIENCE.as_secs(),
             more: String::new(),
         };
-        Ok(match end.await.map_err(late)?.by {
+        let end = end.await.map_err(late)?;
+        Ok(match end.by {
             sim::EndedBy::Caller => CallEnd::ByCaller,
+            // Unallocated: the guard's word for a call that it does not let in.
+            sim::EndedBy::Dialplan if end.cause == 1 => CallEnd::Refused(404),
             sim::EndedBy::Ari | sim::EndedBy::Dialplan | sim::EndedBy::Crash => CallEnd::ByPbx,
         })
     }

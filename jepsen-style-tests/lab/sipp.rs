@@ -354,7 +354,7 @@ pub struct Seen {
     pub answered: u64,
     /// Most calls at the same time.
     pub concurrent_max: u64,
-    /// Q.850 causes of CANCELs.
+    /// Q.850 causes of CANCELs and BYEs.
     pub causes: Vec<u16>,
     /// Call-IDs of the calls that are answered now.
     pub talking: Vec<String>,

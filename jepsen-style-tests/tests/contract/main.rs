@@ -73,7 +73,7 @@ contracts! { real, Real:
     dialplan::dialplan_trunk_reaches_agents_of_the_other_asterisk,
 }
 
-// The simulator has no SIP and no dialplan of its own text: what only those show is left out.
+// The simulator has no sound to wait for and no Lua: these two are left out.
 contracts! { sim, Sim:
     bridges::trap_01_music_is_not_stopped_by_bridging,
     requests::trap_02_a_running_playback_blocks_commands_until_it_is_stopped,
@@ -107,4 +107,11 @@ contracts! { sim, Sim:
     faults::finding_04_a_stopped_asterisk_executes_late,
     faults::finding_04_a_lost_answer_is_unknown_and_its_repetition_is_safe,
     requests::finding_10_variables_are_a_closed_set,
+    dialplan::dialplan_guard_refuses_hostile_calls,
+    dialplan::dialplan_takes_the_caller_back_when_no_node_does,
+    dialplan::dialplan_gives_arguments_and_result,
+    dialplan::dialplan_dials_the_call_string_and_comes_back,
+    dialplan::dialplan_dials_nothing_but_pjsip,
+    dialplan::dialplan_agent_codes_arrive,
+    dialplan::dialplan_trunk_reaches_agents_of_the_other_asterisk,
 }

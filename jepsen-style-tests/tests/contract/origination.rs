@@ -153,7 +153,7 @@ pub async fn contract_19_losers_see_answered_elsewhere(kind: Kind) {
     let bench = Bench::start(kind).await;
     let winner = bench.willing_phone("1001").await;
     let ringing = bench.pbx.phone("1002", Habit::NoAnswer).await.unwrap();
-    let _late = bench.willing_phone("1003").await;
+    let late = bench.willing_phone("1003").await;
     for number in ["1001", "1002", "1003"] {
         bench
             .client
@@ -177,6 +177,10 @@ pub async fn contract_19_losers_see_answered_elsewhere(kind: Kind) {
     }
     eventually("cause 26 at the ringing phone", || async {
         ringing.causes() == [26]
+    })
+    .await;
+    eventually("cause 26 at the phone that answered", || async {
+        late.causes() == [26]
     })
     .await;
     assert_eq!(bench.watch.destroyed("leg-1002").await.0, Some(26));
