@@ -1,1 +1,74 @@
-//! holdfast-raft
+//! The replicated store: openraft, a segment log of our own and sled, generic over a [`Machine`].
+//!
+//! It knows nothing of calls. It takes commands, puts them in one order on all nodes, keeps what it
+//! acknowledged on the disks of a majority, and hands the resulting events out on every node.
+
+mod codec_impl;
+mod config;
+mod error;
+mod faults;
+mod handle;
+mod journal;
+mod status;
+
+/// Encoding of everything that is stored or sent: bincode 2, `config::standard()`.
+pub mod codec {
+    pub use crate::codec_impl::{CodecError, decode, encode};
+}
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use config::{Config, ConfigError, Secret};
+pub use error::{ClusterError, ProposeError, StartError};
+pub use faults::Faults;
+pub use handle::Raft;
+pub use journal::{Journal, JournalError, Record};
+pub use status::{Applied, EventBatch, Health, Leadership, Member, PeerStatus, Role, Status};
+
+/// When and where in the log a command is applied; the same on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Index of the log entry. All commands of one entry share it.
+    pub index: u64,
+    /// Cluster clock in milliseconds: starts near 0 with the cluster, never runs backwards.
+    pub at_ms: u64,
+    /// The leader's wall clock in milliseconds since 1970. For display and reports only.
+    pub wall_ms: u64,
+}
+
+/// The replicated state: whatever `apply` makes of the commands.
+///
+/// `apply` must be pure: no clock, no randomness, no IO, no hash order, and no panic on any input.
+pub trait Machine: Clone + Default + Send + Sync + 'static {
+    /// What is replicated. Enum variants are append-only (bincode writes positions). The same
+    /// command may be applied twice when an answer was lost, so it must be safe to send twice.
+    type Command: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What `apply` answers to the node that proposed, a rejection included.
+    type Reply: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What `apply` tells every node. Kept in the journal.
+    type Event: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Version of `Command`, `Event` and the snapshot. A node that meets a higher one in the log
+    /// or in a snapshot stops with an error instead of guessing.
+    const SCHEMA: u16;
+
+    /// Changes the state. Events go to `events` in order.
+    fn apply(
+        &mut self,
+        stamp: Stamp,
+        command: &Self::Command,
+        events: &mut Vec<Self::Event>,
+    ) -> Self::Reply;
+    /// The whole state as bytes. Called on a clone, off the apply path.
+    fn snapshot(&self) -> Result<Vec<u8>, String>;
+    /// The state from bytes that `snapshot` of version `schema` (at most [`Machine::SCHEMA`]) made.
+    fn restore(schema: u16, bytes: &[u8]) -> Result<Self, String>;
+    /// A hash of the whole state; equal on all nodes at an equal applied index.
+    fn digest(&self) -> u64;
+    /// The call that an event is about: the journal's second index.
+    fn subject(_event: &Self::Event) -> Option<u64> {
+        None
+    }
+}
