@@ -13,8 +13,12 @@ use holdfast_acd::settings::{
     Prompts, QueueSettings, RetryDelays, Step, Strategy,
 };
 use holdfast_acd::{AgentId, PbxId, QueueName};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// A queue's settings. A key that is left out has its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -191,6 +195,7 @@ pub struct StepDoc {
     /// From this waiting time on.
     pub after: Dur,
     /// Only these members; empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentId>,
     /// Only members up to this penalty.
     pub max_penalty: Option<u32>,
@@ -214,20 +219,54 @@ pub struct MemberDoc {
     pub wrap_up: Option<Dur>,
 }
 
-/// Members of a queue, by agent: a list in the order of ringing, or a table with their settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Memberships: a list of names (in the order of ringing), or a table with each one's settings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum MembersDoc {
-    List(Vec<AgentId>),
-    Table(BTreeMap<AgentId, MemberDoc>),
+pub enum Named<K: Ord> {
+    List(Vec<K>),
+    Table(BTreeMap<K, MemberDoc>),
 }
 
-/// Queues of an agent: a list, or a table with the member's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum QueuesDoc {
-    List(Vec<QueueName>),
-    Table(BTreeMap<QueueName, MemberDoc>),
+/// Members of a queue, by agent.
+pub type MembersDoc = Named<AgentId>;
+/// Queues of an agent.
+pub type QueuesDoc = Named<QueueName>;
+
+impl<K: Ord + Clone> Named<K> {
+    /// Name and settings of each; a list gives each its place in the list as `order`.
+    pub fn entries(&self) -> Vec<(K, MemberDoc)> {
+        match self {
+            Named::Table(table) => table.iter().map(|(k, doc)| (k.clone(), doc.clone())).collect(),
+            Named::List(list) => {
+                let doc = |order| MemberDoc { order, ..MemberDoc::default() };
+                list.iter().zip(0..).map(|(k, order)| (k.clone(), doc(order))).collect()
+            }
+        }
+    }
+}
+
+impl<'de, K: Ord + Deserialize<'de>> Deserialize<'de> for Named<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamedVisitor(PhantomData))
+    }
+}
+
+struct NamedVisitor<K>(PhantomData<K>);
+
+impl<'de, K: Ord + Deserialize<'de>> Visitor<'de> for NamedVisitor<K> {
+    type Value = Named<K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names, or a table of names with their settings")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Named<K>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Named::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Named<K>, A::Error> {
+        BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Named::Table)
+    }
 }
 
 /// An agent's settings.
@@ -545,19 +584,25 @@ fn yes_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> 
     YesNo::deserialize(deserializer).map(|word| word.0)
 }
 
+pub(crate) const STRATEGIES: &str =
+    "ringall, rrmemory, linear, leastrecent, fewestcalls, random";
+
+/// By its name in queues.conf, in lower case.
+pub(crate) fn strategy_of(word: &str) -> Option<Strategy> {
+    Some(match word {
+        "ringall" => Strategy::RingAll,
+        "rrmemory" | "roundrobin" => Strategy::RrMemory,
+        "linear" => Strategy::Linear,
+        "leastrecent" => Strategy::LeastRecent,
+        "fewestcalls" => Strategy::FewestCalls,
+        "random" => Strategy::Random,
+        _ => return None,
+    })
+}
+
 fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Strategy, D::Error> {
-    match String::deserialize(deserializer)?.to_ascii_lowercase().as_str() {
-        "ringall" => Ok(Strategy::RingAll),
-        "rrmemory" | "roundrobin" => Ok(Strategy::RrMemory),
-        "linear" => Ok(Strategy::Linear),
-        "leastrecent" => Ok(Strategy::LeastRecent),
-        "fewestcalls" => Ok(Strategy::FewestCalls),
-        "random" => Ok(Strategy::Random),
-        other => {
-            let known = "ringall, rrmemory, linear, leastrecent, fewestcalls, random";
-            Err(unknown_word(other, known))
-        }
-    }
+    let word = String::deserialize(deserializer)?.to_ascii_lowercase();
+    strategy_of(&word).ok_or_else(|| unknown_word(&word, STRATEGIES))
 }
 
 fn some_strategy<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Strategy>, D::Error> {
