@@ -1,0 +1,202 @@
+//! The client itself, and the requests about Asterisk as a whole: who it is, what the application
+//! listens to, device states.
+//!
+//! Channels are in `channels.rs`, bridges in `bridges.rs`, the event socket in `stream.rs`.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::config::{AriConfig, ConfigError};
+use crate::error::AriError;
+use crate::grammar::{AppName, Endpoint};
+use crate::http::{Http, Lane, encode, json, segment};
+use crate::model::{Application, DeviceState, Info};
+
+/// Event types that we never use and that make up most of the traffic: without them one queue
+/// call costs 3 events instead of 8.
+pub const QUIET_EVENTS: [&str; 5] = [
+    "ChannelVarset",
+    "ChannelDialplan",
+    "ChannelCallerId",
+    "ChannelConnectedLine",
+    "BridgeVideoSourceChanged",
+];
+
+/// What an application can listen to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EventSource {
+    /// State of one device. Kept by Asterisk over a lost socket while the application lives.
+    Device(Endpoint),
+    /// State of every device. Lost with the socket.
+    AllDevices,
+    /// One channel, also when it has left Stasis: so its end is told.
+    Channel(String),
+    /// Every channel. Lost with the socket.
+    AllChannels,
+}
+
+impl EventSource {
+    fn to_text(&self) -> String {
+        match self {
+            EventSource::Device(endpoint) => format!("deviceState:{endpoint}"),
+            EventSource::AllDevices => "deviceState:".into(),
+            EventSource::Channel(id) => format!("channel:{id}"),
+            EventSource::AllChannels => "channel:".into(),
+        }
+    }
+}
+
+/// A client of one Asterisk. Clones share its connections and its bound on requests in flight.
+#[derive(Debug, Clone)]
+pub struct AriClient {
+    pub(crate) http: Arc<Http>,
+    app: AppName,
+}
+
+impl AriClient {
+    /// Makes a client. Nothing is sent yet.
+    pub fn new(config: &AriConfig) -> Result<AriClient, ConfigError> {
+        Ok(AriClient {
+            http: Arc::new(Http::new(config)?),
+            app: config.app.clone(),
+        })
+    }
+
+    /// The Stasis application of the configuration.
+    pub fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// Whether Asterisk answers at all (`GET /asterisk/ping`).
+    pub async fn ping(&self) -> Result<(), AriError> {
+        self.http
+            .send(Lane::Urgent, "ping", Method::GET, "/asterisk/ping", None)
+            .await
+            .map(drop)
+    }
+
+    /// Which Asterisk this is, and since when it runs (`GET /asterisk/info`).
+    pub async fn info(&self) -> Result<Info, AriError> {
+        let value = self
+            .get(Lane::Urgent, "asterisk info", "/asterisk/info")
+            .await?;
+        Info::from_value(&value).ok_or_else(|| unreadable("asterisk info"))
+    }
+
+    /// What is in an application and what it listens to, or `None` when Asterisk has none of that
+    /// name (`GET /applications/{app}`). This is the list to reconcile by: unlike
+    /// `GET /channels` it cannot be blinded by one hostile INVITE.
+    pub async fn application(&self, app: &AppName) -> Result<Option<Application>, AriError> {
+        let path = format!("/applications/{}", encode(app.as_str()));
+        match self.get(Lane::Urgent, "application", &path).await {
+            Ok(value) => Application::from_value(&value)
+                .map(Some)
+                .ok_or_else(|| unreadable("application")),
+            Err(AriError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Listens to more (`POST /applications/{app}/subscription`). Doing it twice does no harm.
+    /// Many sources are sent in several requests; the first failure ends it.
+    pub async fn subscribe(&self, app: &AppName, sources: &[EventSource]) -> Result<(), AriError> {
+        for chunk in sources.chunks(50) {
+            let names: Vec<String> = chunk
+                .iter()
+                .map(|source| encode(&source.to_text()))
+                .collect();
+            let path = format!(
+                "/applications/{}/subscription?eventSource={}",
+                encode(app.as_str()),
+                names.join(",")
+            );
+            self.post("subscribe", &path, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops listening (`DELETE /applications/{app}/subscription`).
+    pub async fn unsubscribe(&self, app: &AppName, source: &EventSource) -> Result<(), AriError> {
+        let path = format!(
+            "/applications/{}/subscription?eventSource={}",
+            encode(app.as_str()),
+            encode(&source.to_text())
+        );
+        self.delete(Lane::Ordinary, "unsubscribe", &path).await
+    }
+
+    /// Keeps event types from being sent (`PUT /applications/{app}/eventFilter`), usually
+    /// [`QUIET_EVENTS`]. Replaces the list that was there.
+    pub async fn set_event_filter(
+        &self,
+        app: &AppName,
+        disallowed: &[&str],
+    ) -> Result<(), AriError> {
+        let types: Vec<Value> = disallowed
+            .iter()
+            .map(|name| json!({ "type": name }))
+            .collect();
+        let path = format!("/applications/{}/eventFilter", encode(app.as_str()));
+        let body = Some(json!({ "disallowed": types }));
+        self.http
+            .send(Lane::Ordinary, "event filter", Method::PUT, &path, body)
+            .await
+            .map(drop)
+    }
+
+    /// State of a device (`GET /deviceStates/{name}`).
+    pub async fn device_state(&self, device: &Endpoint) -> Result<DeviceState, AriError> {
+        let path = format!("/deviceStates/{}", segment("device", device.as_str())?);
+        let value = self.get(Lane::Ordinary, "device state", &path).await?;
+        let word = value["state"]
+            .as_str()
+            .ok_or_else(|| unreadable("device state"))?;
+        Ok(DeviceState::from_word(word))
+    }
+
+    pub(crate) async fn get(
+        &self,
+        lane: Lane,
+        request: &'static str,
+        path: &str,
+    ) -> Result<Value, AriError> {
+        let bytes = self
+            .http
+            .send(lane, request, Method::GET, path, None)
+            .await?;
+        json(request, &bytes)
+    }
+
+    pub(crate) async fn post(
+        &self,
+        request: &'static str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Vec<u8>, AriError> {
+        self.http
+            .send(Lane::Ordinary, request, Method::POST, path, body)
+            .await
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        lane: Lane,
+        request: &'static str,
+        path: &str,
+    ) -> Result<(), AriError> {
+        self.http
+            .send(lane, request, Method::DELETE, path, None)
+            .await
+            .map(drop)
+    }
+}
+
+/// A 2xx answer whose JSON is not the object it should be.
+pub(crate) fn unreadable(request: &'static str) -> AriError {
+    AriError::Decode {
+        request,
+        why: "a field that must be there is missing".into(),
+    }
+}
