@@ -338,8 +338,9 @@ impl Book {
 
     /// Derives who talks to whom now, and what must not be.
     fn judge(&mut self) {
+        let book: &Book = self;
         let mut bridges: BTreeMap<(&str, &str), Vec<&Channel>> = BTreeMap::new();
-        for ((pbx, _), channel) in &self.channels {
+        for ((pbx, _), channel) in &book.channels {
             if let Some(bridge) = &channel.bridge {
                 bridges.entry((pbx, bridge)).or_default().push(channel);
             }
@@ -350,7 +351,7 @@ impl Book {
         let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
         let mut faults = Vec::new();
         for ((pbx, bridge), members) in &bridges {
-            let of = |side| members.iter().filter(move |member| self.side(&member.name) == side);
+            let of = |side| members.iter().filter(move |member| book.side(&member.name) == side);
             if members.len() > 2 || of(Side::Caller).count() > 1 || of(Side::Phone).count() > 1 {
                 let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
                 faults.push(format!("bridge {bridge} at {pbx} holds {names:?}"));
@@ -359,8 +360,8 @@ impl Book {
                 for caller in of(Side::Caller) {
                     *served.entry(caller.number.clone()).or_default() += 1;
                 }
-                for phone in of(Side::Phone).filter_map(|member| self.phone_of(&member.name)) {
-                    for other in members.iter().filter(|m| self.side(&m.name) != Side::Phone) {
+                for phone in of(Side::Phone).filter_map(|member| book.phone_of(&member.name)) {
+                    for other in members.iter().filter(|m| book.side(&m.name) != Side::Phone) {
                         reached.insert((other.number.clone(), phone.clone()));
                     }
                 }
