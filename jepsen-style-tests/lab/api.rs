@@ -69,16 +69,25 @@ impl Api {
         if let Some((kind, text)) = body {
             request = request.header("Content-Type", kind).body(text);
         }
-        let answer = request.send().await.map_err(|error| format!("{path}: {error:?}"))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| format!("{path}: {error:?}"))?;
         let status = answer.status().as_u16();
-        let text = answer.text().await.map_err(|error| format!("{path}: {error}"))?;
+        let text = answer
+            .text()
+            .await
+            .map_err(|error| format!("{path}: {error}"))?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { status, body, text })
     }
 
     /// A GET that must succeed.
     pub async fn get(&self, path: &str) -> Result<Value, String> {
-        self.send("GET", path, None).await?.ok().map_err(|why| format!("GET {path}: {why}"))
+        self.send("GET", path, None)
+            .await?
+            .ok()
+            .map_err(|why| format!("GET {path}: {why}"))
     }
 
     /// A write with a JSON body that must succeed.
@@ -99,12 +108,15 @@ impl Api {
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, String> {
         let body = self.get(path).await?;
         let items = body["items"].as_array().or(body.as_array());
-        items.cloned().ok_or_else(|| format!("GET {path} has no items: {body}"))
+        items
+            .cloned()
+            .ok_or_else(|| format!("GET {path} has no items: {body}"))
     }
 
     /// Logs an agent in.
     pub async fn login(&self, agent: &str) -> Result<Value, String> {
-        self.write("PUT", &format!("/v1/agents/{agent}/session"), json!({})).await
+        self.write("PUT", &format!("/v1/agents/{agent}/session"), json!({}))
+            .await
     }
 
     /// Logs an agent out.
@@ -117,7 +129,8 @@ impl Api {
     /// Pauses an agent everywhere.
     pub async fn pause(&self, agent: &str, reason: &str) -> Result<Value, String> {
         let body = json!({ "reason": reason });
-        self.write("PUT", &format!("/v1/agents/{agent}/pause"), body).await
+        self.write("PUT", &format!("/v1/agents/{agent}/pause"), body)
+            .await
     }
 
     /// Ends the pause.

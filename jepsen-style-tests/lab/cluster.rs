@@ -24,8 +24,9 @@ pub const TOKEN: &str = "canary-token-operator-51d0";
 /// Secret between the nodes.
 pub const SECRET: &str = "canary-cluster-secret-9e44";
 /// The agents' phones that the lab's Asterisks know.
-pub const PHONES: [&str; 10] =
-    ["1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010"];
+pub const PHONES: [&str; 10] = [
+    "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010",
+];
 
 /// One node with its Asterisk.
 pub struct Site {
@@ -72,20 +73,38 @@ impl Cluster {
             let process = NodeProcess::new(name, folder.path(), &config)
                 .expect("the lab can write into its folder");
             let api = Api::new(&format!("http://{}", place.addr(index, HTTP)), TOKEN);
-            sites.push(Site { name, process, pbx, api });
+            sites.push(Site {
+                name,
+                process,
+                pbx,
+                api,
+            });
         }
         let oracle = Oracle::watch(doors, &PHONES).await;
-        Cluster { oracle, sites, kind, lab, place, folder }
+        Cluster {
+            oracle,
+            sites,
+            kind,
+            lab,
+            place,
+            folder,
+        }
     }
 
     /// The site of this name.
     pub fn site(&self, name: &str) -> &Site {
-        self.sites.iter().find(|site| site.name == name).expect("the lab has this site")
+        self.sites
+            .iter()
+            .find(|site| site.name == name)
+            .expect("the lab has this site")
     }
 
     /// The site of this name, to kill or start something.
     pub fn site_mut(&mut self, name: &str) -> &mut Site {
-        self.sites.iter_mut().find(|site| site.name == name).expect("the lab has this site")
+        self.sites
+            .iter_mut()
+            .find(|site| site.name == name)
+            .expect("the lab has this site")
     }
 
     /// The configuration of a node as it was written at first.
@@ -93,7 +112,13 @@ impl Cluster {
         let index = self.sites.iter().position(|site| site.name == name);
         let index = index.expect("the lab has this site");
         let url = self.sites[index].pbx.ari().url;
-        node_config(&self.place, &self.folder, index, self.sites.len(), url.as_str())
+        node_config(
+            &self.place,
+            &self.folder,
+            index,
+            self.sites.len(),
+            url.as_str(),
+        )
     }
 
     /// Waits until every running node says that it is ready.
@@ -105,7 +130,9 @@ impl Cluster {
 
     /// The sites whose node runs.
     pub fn running(&self) -> impl Iterator<Item = &Site> {
-        self.sites.iter().filter(|site| site.process.pid().is_some())
+        self.sites
+            .iter()
+            .filter(|site| site.process.pid().is_some())
     }
 
     /// The endpoints of some running node.
@@ -124,7 +151,9 @@ impl Cluster {
                 named.push(leader.ok_or_else(|| format!("{} names none", site.name))?);
             }
             let agreed = named.windows(2).all(|pair| pair[0] == pair[1]);
-            let leader = running.iter().find(|site| named.first().is_some_and(|n| n == site.name));
+            let leader = running
+                .iter()
+                .find(|site| named.first().is_some_and(|n| n == site.name));
             match leader {
                 Some(leader) if agreed => Ok(leader.name),
                 _ => Err(format!("they name {named:?}")),
@@ -150,7 +179,11 @@ impl Cluster {
 
     /// Registers the phone of an agent, and no more.
     pub async fn phone(&self, number: &str, at: &str, habit: Habit) -> Phone {
-        self.site(at).pbx.phone(number, habit).await.expect("a phone can register")
+        self.site(at)
+            .pbx
+            .phone(number, habit)
+            .await
+            .expect("a phone can register")
     }
 
     /// Logs an agent in.
@@ -181,12 +214,17 @@ impl Cluster {
 
     /// A caller calls a queue.
     pub async fn call(&self, at: &str, queue: &str, number: &str) -> Caller {
-        self.dial(at, CallSpec::new(&format!("q-{queue}"), number)).await
+        self.dial(at, CallSpec::new(&format!("q-{queue}"), number))
+            .await
     }
 
     /// A caller dials.
     pub async fn dial(&self, at: &str, spec: CallSpec) -> Caller {
-        self.site(at).pbx.call(spec).await.expect("a call can be placed")
+        self.site(at)
+            .pbx
+            .call(spec)
+            .await
+            .expect("a call can be placed")
     }
 
     /// A caller calls a queue, and is in line when this returns.
@@ -194,7 +232,9 @@ impl Cluster {
         let caller = self.call(at, queue, number).await;
         eventually(SOON, &format!("caller {number} is in line"), async || {
             let line = self.line(queue).await?;
-            check(line.iter().any(|waiting| waiting.number == number), || format!("{line:?}"))
+            check(line.iter().any(|waiting| waiting.number == number), || {
+                format!("{line:?}")
+            })
         })
         .await;
         caller
@@ -215,15 +255,24 @@ impl Cluster {
 
     /// Numbers in line, from the head.
     pub async fn numbers(&self, queue: &str) -> Result<Vec<String>, String> {
-        Ok(self.line(queue).await?.into_iter().map(|waiting| waiting.number).collect())
+        Ok(self
+            .line(queue)
+            .await?
+            .into_iter()
+            .map(|waiting| waiting.number)
+            .collect())
     }
 
     /// Waits until exactly these callers are in line, in this order.
     pub async fn line_is(&self, queue: &str, expected: &[&str]) {
-        eventually(SOON, &format!("the line of {queue} is {expected:?}"), async || {
-            let numbers = self.numbers(queue).await?;
-            check(numbers == expected, || format!("it is {numbers:?}"))
-        })
+        eventually(
+            SOON,
+            &format!("the line of {queue} is {expected:?}"),
+            async || {
+                let numbers = self.numbers(queue).await?;
+                check(numbers == expected, || format!("it is {numbers:?}"))
+            },
+        )
         .await;
     }
 
@@ -233,7 +282,9 @@ impl Cluster {
         eventually(SOON, &what, async || {
             let result = self.site(at).pbx.dialplan_result(number).await;
             let result = result.map_err(|error| error.to_string())?;
-            check(result.as_deref() == Some(status), || format!("it is {result:?}"))
+            check(result.as_deref() == Some(status), || {
+                format!("it is {result:?}")
+            })
         })
         .await;
     }
@@ -267,9 +318,18 @@ impl Cluster {
         for site in &self.sites {
             let log = site.process.log();
             let panicked = log.lines().find(|line| line.contains("panicked at"));
-            assert!(panicked.is_none(), "node {}: {}", site.name, panicked.unwrap_or_default());
+            assert!(
+                panicked.is_none(),
+                "node {}: {}",
+                site.name,
+                panicked.unwrap_or_default()
+            );
             for secret in [TOKEN, SECRET, ARI_PASSWORD] {
-                assert!(!log.contains(secret), "the log of node {} holds a secret", site.name);
+                assert!(
+                    !log.contains(secret),
+                    "the log of node {} holds a secret",
+                    site.name
+                );
             }
         }
     }
@@ -348,7 +408,9 @@ const HTTP: u16 = 1;
 
 fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari: &str) -> String {
     let name = NAMES[index];
-    let join: Vec<String> = (0..nodes).map(|node| place.addr(node, RAFT).to_string()).collect();
+    let join: Vec<String> = (0..nodes)
+        .map(|node| place.addr(node, RAFT).to_string())
+        .collect();
     let folder = folder.path().display();
     let text = toml::toml! {
         [log]
@@ -359,7 +421,10 @@ fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari:
     let table = |pairs: Vec<(&str, toml::Value)>| {
         toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     };
-    let node = vec![("name", name.into()), ("data_dir", format!("{folder}/{name}").into())];
+    let node = vec![
+        ("name", name.into()),
+        ("data_dir", format!("{folder}/{name}").into()),
+    ];
     config.insert("node".into(), table(node));
     let cluster = vec![
         ("listen", place.addr(index, RAFT).to_string().into()),

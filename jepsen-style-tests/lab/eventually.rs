@@ -27,7 +27,10 @@ pub async fn eventually<T>(
             Err(why) => why,
         };
         let passed = begun.elapsed();
-        assert!(passed < within, "not within {within:?}: {what}; at last: {why}");
+        assert!(
+            passed < within,
+            "not within {within:?}: {what}; at last: {why}"
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -44,7 +47,10 @@ pub async fn throughout(
     let begun = Instant::now();
     while begun.elapsed() < during {
         if let Err(why) = probe().await {
-            panic!("not all the time: {what}; after {:?}: {why}", begun.elapsed());
+            panic!(
+                "not all the time: {what}; after {:?}: {why}",
+                begun.elapsed()
+            );
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -30,8 +30,14 @@ impl Place {
 
     /// Address of the node with this index (from 0 to 3) for its service number `service`.
     pub fn addr(&self, node: usize, service: u16) -> SocketAddr {
-        assert!(node < 4 && service < PORTS_EACH, "a place has four addresses of 16 ports");
-        SocketAddr::new(IpAddr::V4(ip(std::process::id(), node as u32)), self.base_port + service)
+        assert!(
+            node < 4 && service < PORTS_EACH,
+            "a place has four addresses of 16 ports"
+        );
+        SocketAddr::new(
+            IpAddr::V4(ip(std::process::id(), node as u32)),
+            self.base_port + service,
+        )
     }
 }
 

@@ -21,13 +21,20 @@ const LINES_SHOWN: usize = 100;
 /// When it was not built, with what to do.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own program");
-    let folder = test.parent().and_then(Path::parent).expect("a test stands in target/PROFILE/deps");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("a test stands in target/PROFILE/deps");
     let binary = folder.join("holdfast");
     assert!(
         binary.is_file(),
         "{} is missing; build it first: cargo build{}",
         binary.display(),
-        if folder.ends_with("release") { " --release" } else { "" }
+        if folder.ends_with("release") {
+            " --release"
+        } else {
+            ""
+        }
     );
     binary
 }
@@ -63,7 +70,10 @@ impl NodeProcess {
     /// Starts it. Its output is added to its log.
     pub fn start(&mut self) -> io::Result<()> {
         assert!(self.child.is_none(), "node {} runs already", self.name);
-        let mut log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
         writeln!(log, "--- lab: start of {}", self.name)?;
         let child = Command::new(binary())
             .arg("serve")
@@ -111,7 +121,10 @@ impl NodeProcess {
     /// Waits for the process to end by itself.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
         let name = self.name.clone();
-        let child = self.child.as_mut().expect("a process that is waited for was started");
+        let child = self
+            .child
+            .as_mut()
+            .expect("a process that is waited for was started");
         let what = format!("node {name} ends");
         let status = eventually(within, &what, async || match child.try_wait() {
             Ok(Some(status)) => Ok(status),
@@ -125,7 +138,9 @@ impl NodeProcess {
 
     /// Everything it has written so far, over all its starts.
     pub fn log(&self) -> String {
-        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into()).unwrap_or_default()
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into())
+            .unwrap_or_default()
     }
 
     /// Waits until its log holds `text`.
@@ -142,14 +157,25 @@ impl NodeProcess {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(LINES_SHOWN);
-        format!("=== last lines of node {}\n{}\n", self.name, lines[from..].join("\n"))
+        format!(
+            "=== last lines of node {}\n{}\n",
+            self.name,
+            lines[from..].join("\n")
+        )
     }
 
     fn signal(&self, signal: &str) {
         let pid = self.pid().expect("only a running process gets a signal");
         self.note(signal);
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "cannot send {signal} to {}", self.name);
+        let sent = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(pid.to_string())
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send {signal} to {}",
+            self.name
+        );
     }
 
     fn note(&self, what: &str) {

@@ -16,7 +16,16 @@ async fn real_oracle_sees_callers_rings_and_the_end() {
         password: ARI_PASSWORD.to_owned(),
     };
     let oracle = Oracle::watch(vec![door(&a), door(&b)], &["1001"]).await;
-    let phone = b.phone("1001", Habit::Answer { after_ms: 50, talk_ms: None }).await.expect("a phone");
+    let phone = b
+        .phone(
+            "1001",
+            Habit::Answer {
+                after_ms: 50,
+                talk_ms: None,
+            },
+        )
+        .await
+        .expect("a phone");
     let caller = a.call(CallSpec::new("held", "5501")).await.expect("a call");
     eventually(SOON, "the caller is seen", async || {
         let callers = oracle.callers_at("a");
@@ -32,10 +41,12 @@ async fn real_oracle_sees_callers_rings_and_the_end() {
     })
     .await;
     assert_eq!(oracle.rings("1001"), 1);
-    assert!(oracle.talks().is_empty(), "the caller himself is in no bridge");
+    assert!(
+        oracle.talks().is_empty(),
+        "the caller himself is in no bridge"
+    );
     caller.hang_up().await.expect("a caller can hang up");
     phone.hang_up().await.expect("a phone can hang up");
     oracle.all_released().await;
     oracle.assert_no_faults();
-    eprintln!("{}", oracle.report());
 }

@@ -35,22 +35,41 @@ pub async fn in_order_and_without_delay(kind: Kind) {
     let second = cluster.join("b", "positions", "5502").await;
     let _third = cluster.join("c", "positions", "5503").await;
     plays(&cluster, "5501", &["sound:queue-youarenext"]).await;
-    let at_two = ["sound:queue-thereare", "number:2", "sound:queue-callswaiting"];
+    let at_two = [
+        "sound:queue-thereare",
+        "number:2",
+        "sound:queue-callswaiting",
+    ];
     plays(&cluster, "5502", &at_two).await;
-    let at_three = ["sound:queue-thereare", "number:3", "sound:queue-callswaiting"];
+    let at_three = [
+        "sound:queue-thereare",
+        "number:3",
+        "sound:queue-callswaiting",
+    ];
     plays(&cluster, "5503", &at_three).await;
     second.hang_up().await.expect("a caller can hang up");
     plays(&cluster, "5503", &at_two).await;
     let first = media(&cluster, "5501");
-    assert!(!first.iter().any(|media| media.starts_with("number:")), "{first:?}");
+    assert!(
+        !first.iter().any(|media| media.starts_with("number:")),
+        "{first:?}"
+    );
 
     let caller = cluster.call("a", "prompt", "5511").await;
     plays(&cluster, "5511", &["sound:demo-congrats"]).await;
-    let begun = cluster.oracle.played_to("5511").last().expect("it was just played").at;
+    let begun = cluster
+        .oracle
+        .played_to("5511")
+        .last()
+        .expect("it was just played")
+        .at;
     let _phone = cluster.agent("1001", "b", LONG_TALK).await;
     assert_eq!(cluster.oracle.connected("5511").await, "1001");
     let passed = begun.elapsed();
-    assert!(passed < LONG_PROMPT, "the call waited {passed:?}, as long as the prompt");
+    assert!(
+        passed < LONG_PROMPT,
+        "the call waited {passed:?}, as long as the prompt"
+    );
     caller.hang_up().await.expect("a caller can hang up");
     cluster.available("1001").await;
     cluster.assert_clean();
@@ -66,10 +85,20 @@ fn media(cluster: &Cluster, caller: &str) -> Vec<String> {
 
 /// Waits until these were played to the caller one after the other.
 async fn plays(cluster: &Cluster, caller: &str, expected: &[&str]) {
-    eventually(SOON, &format!("caller {caller} hears {expected:?}"), async || {
-        let media = media(cluster, caller);
-        let found = media.windows(expected.len()).any(|window| window == expected);
-        if found { Ok(()) } else { Err(format!("played was {media:?}")) }
-    })
+    eventually(
+        SOON,
+        &format!("caller {caller} hears {expected:?}"),
+        async || {
+            let media = media(cluster, caller);
+            let found = media
+                .windows(expected.len())
+                .any(|window| window == expected);
+            if found {
+                Ok(())
+            } else {
+                Err(format!("played was {media:?}"))
+            }
+        },
+    )
     .await;
 }

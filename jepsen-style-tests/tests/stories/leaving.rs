@@ -12,7 +12,10 @@ use crate::scene::{LONG_TALK, people, queue, support};
 pub async fn hang_up_at_every_stage(kind: Kind) {
     let cluster = Cluster::start(kind).await;
     let agents = [("1001", "b")];
-    let mut declared = support("ring_time = \"40s\"\nannounce = { position = false }", &agents);
+    let mut declared = support(
+        "ring_time = \"40s\"\nannounce = { position = false }",
+        &agents,
+    );
     // A prompt of half a minute, so that it certainly still plays.
     declared += &queue(
         "prompt",
@@ -71,7 +74,11 @@ pub async fn queue_status(kind: Kind) {
     let mut declared: String = queues
         .iter()
         .map(|(name, settings)| {
-            let members = if *name == "leaves" { &agents[1..] } else { &agents[..1] };
+            let members = if *name == "leaves" {
+                &agents[1..]
+            } else {
+                &agents[..1]
+            };
             queue(name, &format!("{quiet}{settings}"), members)
         })
         .collect();
@@ -104,21 +111,36 @@ pub async fn queue_status(kind: Kind) {
     let _phone = cluster.agent("1002", "c", Habit::NoAnswer).await;
     let _leaver = cluster.join("b", "leaves", "5509").await;
     cluster.oracle.rung("1002").await;
-    cluster.api().logout("1002").await.expect("an agent can log out");
+    cluster
+        .api()
+        .logout("1002")
+        .await
+        .expect("an agent can log out");
     cluster.came_back("b", "5509", "LEAVEEMPTY").await;
 
     let withdrawn = cluster.join("c", "patient", "5510").await;
     let line = cluster.line("patient").await.expect("the line can be read");
-    let call = line.iter().find(|waiting| waiting.number == "5510").expect("he is in line");
+    let call = line
+        .iter()
+        .find(|waiting| waiting.number == "5510")
+        .expect("he is in line");
     let body = serde_json::json!({ "info": "by story" });
     let path = format!("/v1/calls/{}/withdraw", call.id);
-    cluster.api().write("POST", &path, body).await.expect("a call can be withdrawn");
+    cluster
+        .api()
+        .write("POST", &path, body)
+        .await
+        .expect("a call can be withdrawn");
     cluster.came_back("c", "5510", "WITHDRAW").await;
     drop(withdrawn);
 
     cluster.came_back("a", "5501", "TIMEOUT").await;
     cluster.came_back("b", "5502", "TIMEOUT").await;
-    for prompt in ["sound:sorry", "sound:tt-allbusy_short", "sound:pls-try-call-later"] {
+    for prompt in [
+        "sound:sorry",
+        "sound:tt-allbusy_short",
+        "sound:pls-try-call-later",
+    ] {
         heard(&cluster, "5501", prompt).await;
     }
     cluster.oracle.all_released().await;
@@ -131,9 +153,15 @@ pub async fn queue_status(kind: Kind) {
 /// Waits until this sound was begun to be played to the caller.
 async fn heard(cluster: &Cluster, caller: &str, media: &str) {
     let within = SOON.max(Duration::from_secs(30));
-    eventually(within, &format!("caller {caller} hears {media}"), async || {
-        let played = cluster.oracle.played_to(caller);
-        check(played.iter().any(|played| played.media == media), || format!("{played:?}"))
-    })
+    eventually(
+        within,
+        &format!("caller {caller} hears {media}"),
+        async || {
+            let played = cluster.oracle.played_to(caller);
+            check(played.iter().any(|played| played.media == media), || {
+                format!("{played:?}")
+            })
+        },
+    )
     .await;
 }

@@ -11,7 +11,13 @@ use crate::scene::{LONG_TALK, SHORT_TALK, people, queue, support};
 /// Five talk, thirty wait, the leader is killed; later its process comes back.
 pub async fn the_leader(kind: Kind) {
     let mut cluster = Cluster::start(kind).await;
-    let agents = [("1001", "a"), ("1002", "b"), ("1003", "c"), ("1004", "a"), ("1005", "b")];
+    let agents = [
+        ("1001", "a"),
+        ("1002", "b"),
+        ("1003", "c"),
+        ("1004", "a"),
+        ("1005", "b"),
+    ];
     let settings = "strategy = \"linear\"\nannounce = { position = false }";
     cluster.apply(&support(settings, &agents)).await;
 
@@ -21,7 +27,11 @@ pub async fn the_leader(kind: Kind) {
     for (index, (agent, home)) in agents.into_iter().enumerate() {
         phones.push(cluster.agent(agent, home, LONG_TALK).await);
         let number = format!("550{}", index + 1);
-        talkers.push(cluster.call(NAMES[(index + 1) % 3], "support", &number).await);
+        talkers.push(
+            cluster
+                .call(NAMES[(index + 1) % 3], "support", &number)
+                .await,
+        );
         assert_eq!(cluster.oracle.connected(&number).await, agent);
     }
     let mut waiting = Vec::new();
@@ -45,16 +55,21 @@ pub async fn the_leader(kind: Kind) {
 
     // Distribution goes on: an agent who lives elsewhere, with a caller who does, serves the callers
     // of the living nodes in their order.
-    let index = agents.iter().enumerate().position(|(index, (_, home))| {
-        *home != dead && NAMES[(index + 1) % 3] != dead
-    });
+    let index = agents
+        .iter()
+        .enumerate()
+        .position(|(index, (_, home))| *home != dead && NAMES[(index + 1) % 3] != dead);
     let index = index.expect("of three pairs one touches no dead node");
     let worker = agents[index].0;
     let served_before = cluster.oracle.order().len();
     phones[index].set_habit(SHORT_TALK).await.expect("a habit");
     phones[index].hang_up().await.expect("an agent can hang up");
     cluster.oracle.talked(served_before + 4, 2 * SOON).await;
-    cluster.api().pause(worker, "drill").await.expect("an agent can pause");
+    cluster
+        .api()
+        .pause(worker, "drill")
+        .await
+        .expect("an agent can pause");
     cluster.agent_becomes(worker, "paused").await;
     let served = cluster.oracle.order()[served_before..].to_vec();
     let alive: Vec<&str> = before
@@ -62,16 +77,36 @@ pub async fn the_leader(kind: Kind) {
         .filter(|waiting| waiting.pbx != dead)
         .map(|waiting| waiting.number.as_str())
         .collect();
-    assert_eq!(served, alive[..served.len()], "callers of living nodes, in their order");
+    assert_eq!(
+        served,
+        alive[..served.len()],
+        "callers of living nodes, in their order"
+    );
     let mut still = talking.clone();
     still.retain(|(_, agent)| agent != worker);
-    throughout(Duration::from_secs(1), "no talking call drops", async || {
-        let now = cluster.oracle.talking();
-        check(still.is_subset(&now), || format!("talking are {now:?}, were {still:?}"))
-    })
+    throughout(
+        Duration::from_secs(1),
+        "no talking call drops",
+        async || {
+            let now = cluster.oracle.talking();
+            check(still.is_subset(&now), || {
+                format!("talking are {now:?}, were {still:?}")
+            })
+        },
+    )
     .await;
-    let ended: Vec<_> = cluster.oracle.talks().into_iter().take(5).filter(|t| t.ended.is_some()).collect();
-    assert_eq!(ended.len(), 1, "only the worker's own call has ended: {ended:?}");
+    let ended: Vec<_> = cluster
+        .oracle
+        .talks()
+        .into_iter()
+        .take(5)
+        .filter(|t| t.ended.is_some())
+        .collect();
+    assert_eq!(
+        ended.len(),
+        1,
+        "only the worker's own call has ended: {ended:?}"
+    );
 
     // The process comes back: its callers are where they were, and never heard silence.
     cluster.restart(dead).await;
@@ -81,17 +116,40 @@ pub async fn the_leader(kind: Kind) {
         .map(|waiting| (waiting.id.as_str(), waiting.number.as_str()))
         .collect();
     let now = cluster.line("support").await.expect("the line can be read");
-    let now: Vec<(&str, &str)> = now.iter().map(|w| (w.id.as_str(), w.number.as_str())).collect();
+    let now: Vec<(&str, &str)> = now
+        .iter()
+        .map(|w| (w.id.as_str(), w.number.as_str()))
+        .collect();
     assert_eq!(now, expected, "old places, same calls");
-    for (n, caller) in waiting.iter().enumerate().filter(|(n, _)| NAMES[n % 3] == dead) {
-        assert!(!caller.has_ended(), "caller {n} of the node that was killed is still there");
+    for (n, caller) in waiting
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| NAMES[n % 3] == dead)
+    {
+        assert!(
+            !caller.has_ended(),
+            "caller {n} of the node that was killed is still there"
+        );
     }
-    let first = waiting.iter().enumerate().find(|(n, _)| NAMES[n % 3] == dead);
-    assert!(first.expect("ten of them").1.hears().await == Heard::Music, "still on music");
+    let first = waiting
+        .iter()
+        .enumerate()
+        .find(|(n, _)| NAMES[n % 3] == dead);
+    assert!(
+        first.expect("ten of them").1.hears().await == Heard::Music,
+        "still on music"
+    );
 
     // One agent takes the head of the line, then all take the rest.
-    cluster.api().unpause(worker).await.expect("an agent can come back");
-    cluster.oracle.talked(served_before + served.len() + 3, SOON).await;
+    cluster
+        .api()
+        .unpause(worker)
+        .await
+        .expect("an agent can come back");
+    cluster
+        .oracle
+        .talked(served_before + served.len() + 3, SOON)
+        .await;
     let next = cluster.oracle.order()[served_before + served.len()..][..3].to_vec();
     let heads: Vec<&str> = expected.iter().take(3).map(|(_, number)| *number).collect();
     assert_eq!(next, heads);
@@ -122,9 +180,16 @@ pub async fn an_asterisk(kind: Kind) {
     let _lost = cluster.join("a", "support", "5502").await;
     let _other = cluster.join("b", "support", "5503").await;
     let _last = cluster.join("c", "support", "5504").await;
-    let lost_call = cluster.line("support").await.expect("the line can be read")[0].id.clone();
+    let lost_call = cluster.line("support").await.expect("the line can be read")[0]
+        .id
+        .clone();
 
-    cluster.site_mut("a").pbx.kill().await.expect("an asterisk can be killed");
+    cluster
+        .site_mut("a")
+        .pbx
+        .kill()
+        .await
+        .expect("an asterisk can be killed");
     cluster.line_is("support", &["5503", "5504"]).await;
     eventually(SOON, "the call is told as lost", async || {
         let call = cluster.api().get(&format!("/v1/calls/{lost_call}")).await?;
@@ -143,7 +208,12 @@ pub async fn an_asterisk(kind: Kind) {
     cluster.line_is("support", &["5504"]).await;
 
     // It comes back and is used again, for a caller and for an agent's phone.
-    cluster.site_mut("a").pbx.restart().await.expect("an asterisk can be started again");
+    cluster
+        .site_mut("a")
+        .pbx
+        .restart()
+        .await
+        .expect("an asterisk can be started again");
     cluster.oracle.hears_all().await;
     cluster.site("a").ready().await;
     let _new = cluster.join("a", "support", "5505").await;
@@ -152,7 +222,10 @@ pub async fn an_asterisk(kind: Kind) {
     cluster.oracle.talked(5, SOON).await;
     phone.hang_up().await.expect("an agent can hang up");
     cluster.line_is("support", &[]).await;
-    assert_eq!(cluster.oracle.order(), ["5501", "5502", "5503", "5504", "5505"]);
+    assert_eq!(
+        cluster.oracle.order(),
+        ["5501", "5502", "5503", "5504", "5505"]
+    );
     cluster.available("1001").await;
     cluster.available("1002").await;
     cluster.assert_clean();
@@ -169,7 +242,16 @@ pub async fn the_event_socket(kind: Kind) {
     let phone = cluster.agent("1001", "a", LONG_TALK).await;
     let talker = cluster.call("a", "support", "5501").await;
     assert_eq!(cluster.oracle.connected("5501").await, "1001");
-    let _second = cluster.agent("1002", "b", Habit::Answer { after_ms: 50, talk_ms: None }).await;
+    let _second = cluster
+        .agent(
+            "1002",
+            "b",
+            Habit::Answer {
+                after_ms: 50,
+                talk_ms: None,
+            },
+        )
+        .await;
     let stays = cluster.call("a", "support", "5502").await;
     assert_eq!(cluster.oracle.connected("5502").await, "1002");
     let goes = cluster.join("a", "support", "5503").await;
@@ -177,7 +259,11 @@ pub async fn the_event_socket(kind: Kind) {
 
     cluster.site("a").pbx.cut_websocket(Duration::from_secs(5));
     eventually(SOON, "node a notices", async || {
-        let answer = cluster.site("a").api.send("GET", "/readyz?verbose", None).await?;
+        let answer = cluster
+            .site("a")
+            .api
+            .send("GET", "/readyz?verbose", None)
+            .await?;
         check(answer.status != 200, || answer.text.clone())
     })
     .await;
@@ -192,10 +278,16 @@ pub async fn the_event_socket(kind: Kind) {
     // 1001's call is found to be over, and he takes who waits at the head.
     assert_eq!(cluster.oracle.connected("5504").await, "1001");
     cluster.line_is("support", &["5506"]).await;
-    let known = cluster.site("a").pbx.raw("GET", "/applications/QueueARI").await;
+    let known = cluster
+        .site("a")
+        .pbx
+        .raw("GET", "/applications/QueueARI")
+        .await;
     let (_, text) = known.expect("asterisk answers");
     let application: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    let inside = application["channel_ids"].as_array().expect("a list of channels");
+    let inside = application["channel_ids"]
+        .as_array()
+        .expect("a list of channels");
     // 5502 with the leg to 1002, 5504 with the leg to 1001.
     assert_eq!(inside.len(), 4, "{application}");
 

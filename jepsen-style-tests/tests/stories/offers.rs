@@ -9,7 +9,12 @@ use crate::scene::{LONG_TALK, SHORT_TALK, support};
 /// Callers at all three Asterisks, in a known order; one agent, registered at one of them.
 pub async fn one_line_over_three_asterisks(kind: Kind) {
     let cluster = Cluster::start(kind).await;
-    cluster.apply(&support("announce = { position = false }", &[("1001", "b")])).await;
+    cluster
+        .apply(&support(
+            "announce = { position = false }",
+            &[("1001", "b")],
+        ))
+        .await;
     let numbers: Vec<String> = (1..=9).map(|n| format!("550{n}")).collect();
     let mut callers = Vec::new();
     for (number, at) in numbers.iter().zip(NAMES.iter().cycle()) {
@@ -22,7 +27,13 @@ pub async fn one_line_over_three_asterisks(kind: Kind) {
     cluster.oracle.talked(numbers.len(), 2 * SOON).await;
     cluster.quiet("support", &["1001"]).await;
     assert_eq!(cluster.oracle.order(), numbers);
-    assert!(cluster.oracle.talks().iter().all(|talk| talk.agent == "1001"));
+    assert!(
+        cluster
+            .oracle
+            .talks()
+            .iter()
+            .all(|talk| talk.agent == "1001")
+    );
     assert_eq!((phone.answered_calls(), phone.max_concurrent()), (9, 1));
     cluster.assert_clean();
 }
@@ -31,7 +42,12 @@ pub async fn one_line_over_three_asterisks(kind: Kind) {
 pub async fn ringall(kind: Kind) {
     let cluster = Cluster::start(kind).await;
     let agents = [("1001", "a"), ("1002", "b"), ("1003", "c")];
-    cluster.apply(&support("strategy = \"ringall\"\nring_time = \"40s\"", &agents)).await;
+    cluster
+        .apply(&support(
+            "strategy = \"ringall\"\nring_time = \"40s\"",
+            &agents,
+        ))
+        .await;
     let mut phones = Vec::new();
     for (agent, home) in agents {
         phones.push(cluster.agent(agent, home, Habit::NoAnswer).await);
@@ -43,20 +59,36 @@ pub async fn ringall(kind: Kind) {
         cluster.oracle.rung(agent).await;
     }
     for agent in ["1001", "1003"] {
-        cluster.api().pause(agent, "out").await.expect("an agent who rings can pause");
+        cluster
+            .api()
+            .pause(agent, "out")
+            .await
+            .expect("an agent who rings can pause");
     }
     eventually(SOON, "only 1002 rings", async || {
         let ringing = cluster.oracle.ringing();
-        check(ringing.len() == 1 && ringing.contains("1002"), || format!("{ringing:?}"))
+        check(ringing.len() == 1 && ringing.contains("1002"), || {
+            format!("{ringing:?}")
+        })
     })
     .await;
     caller.hang_up().await.expect("a caller can hang up");
     for agent in ["1001", "1003"] {
-        cluster.api().unpause(agent).await.expect("an agent can come back");
+        cluster
+            .api()
+            .unpause(agent)
+            .await
+            .expect("an agent can come back");
     }
     cluster.quiet("support", &["1001", "1002", "1003"]).await;
 
-    phones[1].set_habit(Habit::Answer { after_ms: 1_500, talk_ms: None }).await.expect("a habit");
+    phones[1]
+        .set_habit(Habit::Answer {
+            after_ms: 1_500,
+            talk_ms: None,
+        })
+        .await
+        .expect("a habit");
     let caller = cluster.call("a", "support", "5502").await;
     for agent in ["1001", "1003"] {
         cluster.oracle.rung(agent).await;
@@ -67,14 +99,23 @@ pub async fn ringall(kind: Kind) {
         check(ringing.is_empty(), || format!("{ringing:?}"))
     })
     .await;
-    assert_eq!((phones[0].answered_calls(), phones[2].answered_calls()), (0, 0));
+    assert_eq!(
+        (phones[0].answered_calls(), phones[2].answered_calls()),
+        (0, 0)
+    );
     caller.hang_up().await.expect("a caller can hang up");
     cluster.quiet("support", &["1001", "1002", "1003"]).await;
-    assert!(phones[0].causes().contains(&26), "1001 learns that another took the call");
+    assert!(
+        phones[0].causes().contains(&26),
+        "1001 learns that another took the call"
+    );
 
     // All three answer at the same time, again and again.
     for phone in &mut phones {
-        let together = Habit::Answer { after_ms: 300, talk_ms: None };
+        let together = Habit::Answer {
+            after_ms: 300,
+            talk_ms: None,
+        };
         phone.set_habit(together).await.expect("a habit");
     }
     for (number, at) in [("5511", "a"), ("5512", "b"), ("5513", "c"), ("5514", "a")] {
@@ -89,14 +130,20 @@ pub async fn ringall(kind: Kind) {
             for (agent, _) in agents {
                 busy += usize::from(cluster.agent_state(agent).await? != "available");
             }
-            check(talking.len() == 1 && busy == 1, || format!("{busy} busy, {talking:?}"))
+            check(talking.len() == 1 && busy == 1, || {
+                format!("{busy} busy, {talking:?}")
+            })
         })
         .await;
         caller.hang_up().await.expect("a caller can hang up");
         cluster.quiet("support", &["1001", "1002", "1003"]).await;
     }
     let order = cluster.oracle.order();
-    assert_eq!(order, ["5502", "5511", "5512", "5513", "5514"], "each was connected once");
+    assert_eq!(
+        order,
+        ["5502", "5511", "5512", "5513", "5514"],
+        "each was connected once"
+    );
     cluster.assert_clean();
 }
 
@@ -119,16 +166,28 @@ pub async fn failed_offers(kind: Kind) {
     for (phone, (agent, _)) in phones.iter().zip(agents) {
         let before = phone.times_rung();
         cluster.login(agent).await;
-        eventually(SOON, &format!("phone {agent} was tried twice and took no call"), async || {
-            check(phone.times_rung() >= before + 2, || format!("{}", phone.times_rung()))
-        })
+        eventually(
+            SOON,
+            &format!("phone {agent} was tried twice and took no call"),
+            async || {
+                check(phone.times_rung() >= before + 2, || {
+                    format!("{}", phone.times_rung())
+                })
+            },
+        )
         .await;
-        cluster.api().logout(agent).await.expect("an agent can log out");
+        cluster
+            .api()
+            .logout(agent)
+            .await
+            .expect("an agent can log out");
         cluster.line_is("support", &["5501", "5502"]).await;
     }
     let now = cluster.line("support").await.expect("the line can be read");
     let ids = |line: &[holdfast_drills::lab::cluster::Waiting]| {
-        line.iter().map(|waiting| waiting.id.clone()).collect::<Vec<String>>()
+        line.iter()
+            .map(|waiting| waiting.id.clone())
+            .collect::<Vec<String>>()
     };
     assert_eq!(ids(&line), ids(&now), "they are the same calls");
 
@@ -146,10 +205,16 @@ pub async fn failed_offers(kind: Kind) {
     let caller = cluster.call("b", "support", "5503").await;
     assert_eq!(cluster.oracle.connected("5503").await, "1004");
     for (phone, before) in phones.iter().zip(before) {
-        assert!(phone.times_rung() > before, "{} rang before 1004", phone.number());
+        assert!(
+            phone.times_rung() > before,
+            "{} rang before 1004",
+            phone.number()
+        );
     }
     caller.hang_up().await.expect("a caller can hang up");
-    cluster.quiet("support", &["1001", "1002", "1003", "1004"]).await;
+    cluster
+        .quiet("support", &["1001", "1002", "1003", "1004"])
+        .await;
     assert_eq!(cluster.oracle.order(), ["5503"]);
     cluster.assert_clean();
 }

@@ -5,9 +5,15 @@ use std::fmt::Write;
 use holdfast_drills::lab::Habit;
 
 /// Answers soon and talks for a moment.
-pub const SHORT_TALK: Habit = Habit::Answer { after_ms: 50, talk_ms: Some(400) };
+pub const SHORT_TALK: Habit = Habit::Answer {
+    after_ms: 50,
+    talk_ms: Some(400),
+};
 /// Answers soon and talks until somebody hangs up.
-pub const LONG_TALK: Habit = Habit::Answer { after_ms: 50, talk_ms: None };
+pub const LONG_TALK: Habit = Habit::Answer {
+    after_ms: 50,
+    talk_ms: None,
+};
 
 /// A declared set: one queue `support` with further settings, and its agents with the Asterisk where
 /// each registers, in the order of ringing.
@@ -19,7 +25,10 @@ pub fn support(settings: &str, agents: &[(&str, &str)]) -> String {
 
 /// One queue. Failed offers cost an agent a moment only, so that stories are short.
 pub fn queue(name: &str, settings: &str, agents: &[(&str, &str)]) -> String {
-    let members: Vec<String> = agents.iter().map(|(agent, _)| format!("{agent:?}")).collect();
+    let members: Vec<String> = agents
+        .iter()
+        .map(|(agent, _)| format!("{agent:?}"))
+        .collect();
     format!(
         "[queue.{name}]\nmembers = [{}]\n\
          retry = {{ no_answer = \"300ms\", busy = \"300ms\", rejected = \"300ms\", \
@@ -32,8 +41,11 @@ pub fn queue(name: &str, settings: &str, agents: &[(&str, &str)]) -> String {
 pub fn people(agents: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (agent, home) in agents {
-        writeln!(text, "[agent.{agent}]\nname = \"Agent {agent}\"\nhome = [\"{home}\"]")
-            .expect("a text takes any length");
+        writeln!(
+            text,
+            "[agent.{agent}]\nname = \"Agent {agent}\"\nhome = [\"{home}\"]"
+        )
+        .expect("a text takes any length");
     }
     text
 }
