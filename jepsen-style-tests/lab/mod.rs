@@ -13,6 +13,7 @@ mod block;
 pub mod cluster;
 pub mod eventually;
 pub mod oracle;
+mod oracle_book;
 mod place;
 pub mod process;
 mod proxy;
