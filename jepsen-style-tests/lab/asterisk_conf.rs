@@ -10,9 +10,10 @@
 //! | `*45` `*46` `*47` `*48` | agent codes, from an agent's number |
 //! | `raw` | `Stasis(QueueARI,raw)` at once: not answered, no music, no guard |
 //! | `held` | answered, 10 s of silence in the dialplan, no Stasis |
-//! | `quiet` | answered by `Answer()` |
-//! | `fast` | answered by `Answer(,i)` |
+//! | `quiet` | `Answer()`, then Stasis |
+//! | `fast` | `Answer(,i)`, then Stasis |
 //! | `short` | `q-support` with an absolute timeout of 2 s |
+//! | `lua` | the queue `support` by the shipped extensions.lua |
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -90,7 +91,11 @@ fn files(place: &Place) -> Vec<(&'static str, String)> {
             "[general]\nrtpstart=30000\nrtpend=39998\nstrictrtp=no\n".into(),
         ),
         ("cdr.conf", "[general]\nenable=no\n".into()),
-        ("stasis.conf", String::new()),
+        ("extensions.lua", lua(place)),
+        (
+            "indications.conf",
+            "[general]\ncountry=us\n[us]\ndescription=US\n".into(),
+        ),
     ];
     let empty = [
         "cel.conf",
@@ -99,7 +104,7 @@ fn files(place: &Place) -> Vec<(&'static str, String)> {
         "udptl.conf",
         "pjproject.conf",
         "ccss.conf",
-        "indications.conf",
+        "stasis.conf",
         "websocket_client.conf",
         "codecs.conf",
         "sorcery.conf",
@@ -113,7 +118,7 @@ fn asterisk(place: &Place) -> String {
     let own = place.folder.display();
     let number = place.ip.octets()[3];
     format!(
-        "[directories](!)\nastetcdir => {own}/etc\n\
+        "[directories]\nastetcdir => {own}/etc\n\
          astmoddir => {root}/usr/lib/x86_64-linux-gnu/asterisk/modules\n\
          astvarlibdir => {own}/var\nastdbdir => {own}/db\nastkeydir => {own}/var\n\
          astdatadir => {root}/usr/share/asterisk\nastagidir => {own}/var\n\
@@ -192,9 +197,10 @@ exten => raw,1,Stasis({APP},raw)
 exten => held,1,Answer(,i)
  same => n,Wait(10)
 exten => quiet,1,Answer()
- same => n,Wait(30)
+ same => n,Stasis({APP},quiet)
 exten => fast,1,Answer(,i)
- same => n,Wait(30)
+ same => n,Stasis({APP},fast)
+exten => lua,1,Goto(lab-lua,support,1)
 
 [lab-after]
 exten => s,1,Set(GLOBAL(HF_${{CALLERID(num)}})=${{QUEUESTATUS}})
@@ -204,6 +210,21 @@ exten => s,1,Set(GLOBAL(HF_${{CALLERID(num)}})=${{QUEUESTATUS}})
 [lab-agents]
 include => holdfast-agent-codes
 include => lab-in
+"#,
+        shipped = shipped.display(),
+    )
+}
+
+fn lua(place: &Place) -> String {
+    let shipped = place.repository.join("config/asterisk/extensions.lua");
+    format!(
+        r#"local holdfast = dofile("{shipped}")
+extensions = {{ ["lab-lua"] = {{ ["support"] = function()
+    local number = channel["CALLERID(num)"]:get()
+    local status = holdfast.queue("support")
+    channel["GLOBAL(HF_" .. number .. ")"]:set("lua " .. status)
+    app.Hangup()
+end }} }}
 "#,
         shipped = shipped.display(),
     )

@@ -63,10 +63,11 @@ impl Block {
         Ipv4Addr::new(127, self.inner.x, self.inner.y, 1)
     }
 
-    /// A port at [`Block::people`] that nobody else gets. Even, with the next one free too.
+    /// A port at [`Block::people`] that nobody else gets. Even, with the next three free too: sipp
+    /// takes four for media.
     pub fn port(&self) -> u16 {
-        let port = self.inner.next_port.fetch_add(2, Ordering::Relaxed);
-        assert!(port < 47_000, "a lab has no more than 13,500 ports");
+        let port = self.inner.next_port.fetch_add(4, Ordering::Relaxed);
+        assert!(port < 47_000, "a lab has no more than 6,750 ports");
         port
     }
 
