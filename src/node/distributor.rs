@@ -9,12 +9,12 @@ use crate::handle::Shared;
 use crate::machine::AcdMachine;
 use holdfast_acd::pbx::Sight;
 use holdfast_acd::{Command, NodeName, State, distribute};
-use holdfast_raft::{ProposeError, Raft};
+use holdfast_raft::ProposeError;
 use rand::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Decisions in one entry.
 const DECISIONS_MAX: usize = 256;
@@ -52,9 +52,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 /// Distributes until this node may not. Dropped at any await.
 async fn duties(shared: &Shared, term: u64) {
     let mut applied = shared.raft.applied();
+    let mut told = Told { since: Instant::now(), nodes: BTreeMap::new() };
     loop {
         applied.borrow_and_update();
-        let decisions = decide(shared);
+        let decisions = decide(shared, &mut told);
         if !decisions.is_empty() {
             match shared.raft.propose_as_leader(term, decisions.clone(), DEADLINE).await {
                 Ok(answers) => {
@@ -81,7 +82,7 @@ async fn duties(shared: &Shared, term: u64) {
                 continue;
             }
         }
-        let pause = until_next(shared);
+        let pause = until_next(shared, &told);
         tokio::select! {
             changed = applied.changed() => if changed.is_err() { return },
             () = sleep(pause) => {}
@@ -89,16 +90,26 @@ async fn duties(shared: &Shared, term: u64) {
     }
 }
 
+/// What this leader has said of the other nodes, so that it does not say it again at each turn.
+struct Told {
+    /// Since when it leads: a node that was not heard of yet has so much time.
+    since: Instant,
+    nodes: BTreeMap<NodeName, (bool, Instant)>,
+}
+
+/// How long the same word on a node is not repeated.
+const REPEAT: Duration = Duration::from_secs(1);
+
 /// What can be decided now.
-fn decide(shared: &Shared) -> Vec<Command> {
+fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
     let raft = &shared.raft;
     let now = raft.now_ms();
     let mut rng = rand::rng();
     let mut random = |below: u64| if below == 0 { 0 } else { rng.random_range(0..below) };
-    let silent = silent_nodes(shared);
+    let silent = silent_nodes(shared, told);
     raft.read(|machine| {
         let state = &machine.0;
-        let mut decisions = sights(shared, state, &silent);
+        let mut decisions = sights(shared, state, &silent, told);
         if let Some(due) = state.next_deadline().filter(|due| *due <= now) {
             shared.metrics.update(|metrics| {
                 metrics.ticks += 1;
@@ -112,48 +123,59 @@ fn decide(shared: &Shared) -> Vec<Command> {
 }
 
 /// Nodes that did not answer for too long, as this leader sees it.
-fn silent_nodes(shared: &Shared) -> BTreeSet<String> {
+fn silent_nodes(shared: &Shared, told: &Told) -> BTreeSet<String> {
     let limit = shared.config.timing.node_away_after.as_ms();
-    let silent = |ms: Option<u64>| ms.is_none_or(|ms| ms >= limit);
+    let silent = |heard: Option<u64>| unheard_ms(heard, told) >= limit;
     let peers = shared.raft.peers().into_iter();
     peers.filter(|peer| silent(peer.last_heard_ms)).map(|peer| peer.name).collect()
 }
 
+fn unheard_ms(heard: Option<u64>, told: &Told) -> u64 {
+    heard.unwrap_or_else(|| u64::try_from(told.since.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Says of each Asterisk's node whether it fell silent or answers again.
-fn sights(shared: &Shared, state: &State, silent: &BTreeSet<String>) -> Vec<Command> {
-    let mut told: BTreeSet<&NodeName> = BTreeSet::new();
+fn sights(
+    shared: &Shared,
+    state: &State,
+    silent: &BTreeSet<String>,
+    told: &mut Told,
+) -> Vec<Command> {
     let mut commands = Vec::new();
     for pbx in state.pbxes() {
         let node = &pbx.node;
-        if !told.insert(node) {
+        let away = silent.contains(node.as_str());
+        if away == (pbx.sight == Sight::NodeAway) {
             continue;
         }
-        let away = silent.contains(node.as_str());
-        let known_away = pbx.sight == Sight::NodeAway;
-        if away && !known_away && (pbx.sight == Sight::Up || pbx.lost_at.is_none()) {
-            commands.push(Command::NodeAway {
+        let said = told.nodes.get(node);
+        if said.is_some_and(|(word, at)| *word == away && at.elapsed() < REPEAT) {
+            continue;
+        }
+        told.nodes.insert(node.clone(), (away, Instant::now()));
+        commands.push(if away {
+            Command::NodeAway {
                 node: node.clone(),
                 node_lost_after_ms: shared.config.timing.node_lost_after.as_ms(),
-            });
-        } else if !away && known_away {
-            commands.push(Command::NodeBack { node: node.clone() });
-        }
+            }
+        } else {
+            Command::NodeBack { node: node.clone() }
+        });
     }
     commands
 }
 
 /// How long nothing is due: the next deadline, and the next node to count as silent.
-fn until_next(shared: &Shared) -> Duration {
-    let raft: &Raft<AcdMachine> = &shared.raft;
+fn until_next(shared: &Shared, told: &Told) -> Duration {
+    let raft = &shared.raft;
     let now = raft.now_ms();
     let deadline = raft.read(|machine| machine.0.next_deadline());
     let to_deadline = deadline.map(|due| due.saturating_sub(now).max(1));
     let limit = shared.config.timing.node_away_after.as_ms();
-    let to_silence = raft.peers().into_iter().filter_map(|peer| {
-        let heard = peer.last_heard_ms?;
-        // A silent node's return is told by its answers, which change what is applied on it only;
-        // so look again after the same time.
-        Some(if heard < limit { limit - heard + 1 } else { limit.min(500) })
+    let to_silence = raft.peers().into_iter().map(|peer| {
+        let unheard = unheard_ms(peer.last_heard_ms, told);
+        // A silent node's return shows in its answers alone: look again after a while.
+        if unheard < limit { limit - unheard + 1 } else { limit.min(500) }
     });
     let ms = to_deadline.into_iter().chain(to_silence).min();
     ms.map_or(IDLE, Duration::from_millis)
