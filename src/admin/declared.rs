@@ -47,7 +47,10 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(path: &[&str], what: impl Into<String>) -> Self {
-        Self { path: path.iter().map(|key| key.to_string()).collect(), what: what.into() }
+        Self {
+            path: path.iter().map(|key| key.to_string()).collect(),
+            what: what.into(),
+        }
     }
 
     /// RFC 6901.
@@ -105,7 +108,12 @@ impl std::error::Error for FileError {}
 
 /// Reads a file's text. `file` is for the errors alone.
 pub fn read_toml(file: &str, text: &str) -> Result<Config, FileError> {
-    let fail = |problems| Err(FileError { file: file.to_owned(), problems });
+    let fail = |problems| {
+        Err(FileError {
+            file: file.to_owned(),
+            problems,
+        })
+    };
     let declared: Declared = match toml::from_str(text) {
         Ok(declared) => declared,
         Err(error) => {
@@ -115,9 +123,12 @@ pub fn read_toml(file: &str, text: &str) -> Result<Config, FileError> {
     };
     match declared.config() {
         Ok(config) => Ok(config),
-        Err(problems) => {
-            fail(problems.into_iter().map(|p| place(text, find(text, &p.path), p.what)).collect())
-        }
+        Err(problems) => fail(
+            problems
+                .into_iter()
+                .map(|p| place(text, find(text, &p.path), p.what))
+                .collect(),
+        ),
     }
 }
 
@@ -131,7 +142,10 @@ impl Declared {
         for (name, doc) in &self.queue {
             queues.insert(name.clone(), doc.settings());
             for (agent, member) in doc.members.iter().flat_map(Named::entries) {
-                if members.insert((name.clone(), agent.clone()), member).is_some() {
+                if members
+                    .insert((name.clone(), agent.clone()), member)
+                    .is_some()
+                {
                     let what = format!("agent {agent} is in this list twice");
                     problems.push(Problem::new(&["queue", name.as_str(), "members"], what));
                 }
@@ -166,25 +180,37 @@ impl Declared {
             }
             for (agent, order) in plan.agents.iter().zip(0..) {
                 agents.entry(agent.clone()).or_default();
-                let member = MemberDoc { order, ..MemberDoc::default() };
-                members.entry((plan.queue.clone(), agent.clone())).or_insert(member);
+                let member = MemberDoc {
+                    order,
+                    ..MemberDoc::default()
+                };
+                members
+                    .entry((plan.queue.clone(), agent.clone()))
+                    .or_insert(member);
             }
             queues.insert(plan.queue, plan.settings);
         }
         let mut templates = Vec::new();
         for (name, doc) in &self.template {
             let entries = doc.queue.members.iter().flat_map(Named::entries);
-            let mut members: Vec<_> =
-                entries.map(|(agent, member)| (agent, member.settings())).collect();
+            let mut members: Vec<_> = entries
+                .map(|(agent, member)| (agent, member.settings()))
+                .collect();
             members.sort_by(|a, b| a.0.cmp(&b.0));
-            let template =
-                Template { pattern: doc.pattern.clone(), settings: doc.queue.settings(), members };
+            let template = Template {
+                pattern: doc.pattern.clone(),
+                settings: doc.queue.settings(),
+                members,
+            };
             templates.push((name.clone(), template));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let members = members.into_iter().map(|((q, a), doc)| (q, a, doc.settings())).collect();
+        let members = members
+            .into_iter()
+            .map(|((q, a), doc)| (q, a, doc.settings()))
+            .collect();
         Ok(Config {
             queues: queues.into_iter().collect(),
             agents: agents.into_iter().collect(),
@@ -201,26 +227,45 @@ impl Declared {
             .map(|(name, settings)| (name.clone(), QueueDoc::of(settings)))
             .collect();
         for (name, agent, settings) in &config.members {
-            let Some(doc) = queue.get_mut(name) else { continue };
-            let members = doc.members.get_or_insert_with(|| Named::Table(BTreeMap::new()));
+            let Some(doc) = queue.get_mut(name) else {
+                continue;
+            };
+            let members = doc
+                .members
+                .get_or_insert_with(|| Named::Table(BTreeMap::new()));
             if let Named::Table(table) = members {
                 table.insert(agent.clone(), MemberDoc::of(settings));
             }
         }
         let agents = config.agents.iter();
-        let agent = agents.map(|(id, settings)| (id.clone(), AgentDoc::of(settings))).collect();
+        let agent = agents
+            .map(|(id, settings)| (id.clone(), AgentDoc::of(settings)))
+            .collect();
         let template = config
             .templates
             .iter()
             .map(|(name, template)| {
                 let members = template.members.iter();
-                let members = members.map(|(agent, m)| (agent.clone(), MemberDoc::of(m))).collect();
+                let members = members
+                    .map(|(agent, m)| (agent.clone(), MemberDoc::of(m)))
+                    .collect();
                 let mut queue = QueueDoc::of(&template.settings);
                 queue.members = Some(Named::Table(members));
-                (name.clone(), TemplateDoc { pattern: template.pattern.clone(), queue })
+                (
+                    name.clone(),
+                    TemplateDoc {
+                        pattern: template.pattern.clone(),
+                        queue,
+                    },
+                )
             })
             .collect();
-        Self { queue, agent, template, task: BTreeMap::new() }
+        Self {
+            queue,
+            agent,
+            template,
+            task: BTreeMap::new(),
+        }
     }
 
     /// As a file: what has its default is left out.
@@ -253,10 +298,13 @@ fn tables<'a>(
     key: &str,
 ) -> impl Iterator<Item = (&'a String, &'a mut toml::Table)> {
     let table = root.get_mut(key).and_then(toml::Value::as_table_mut);
-    table.into_iter().flat_map(|table| table.iter_mut()).filter_map(|(name, value)| {
-        let value = value.as_table_mut()?;
-        Some((name, value))
-    })
+    table
+        .into_iter()
+        .flat_map(|table| table.iter_mut())
+        .filter_map(|(name, value)| {
+            let value = value.as_table_mut()?;
+            Some((name, value))
+        })
 }
 
 fn strip_queue(queue: &mut toml::Table, defaults: &toml::Table, member: &toml::Table) {
@@ -284,7 +332,9 @@ fn find(text: &str, path: &[String]) -> Option<Range<usize>> {
     let mut table = root.get_ref();
     let mut found = None;
     for key in path {
-        let Some((name, value)) = table.iter().find(|(name, _)| *name.get_ref() == key.as_str())
+        let Some((name, value)) = table
+            .iter()
+            .find(|(name, _)| *name.get_ref() == key.as_str())
         else {
             break;
         };
@@ -299,13 +349,31 @@ fn find(text: &str, path: &[String]) -> Option<Range<usize>> {
 
 fn place(text: &str, span: Option<Range<usize>>, what: String) -> Located {
     let Some(span) = span.filter(|span| text.is_char_boundary(span.start)) else {
-        return Located { line: 0, column: 0, source: String::new(), width: 0, what };
+        return Located {
+            line: 0,
+            column: 0,
+            source: String::new(),
+            width: 0,
+            what,
+        };
     };
     let before = &text[..span.start];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let source = text[line_start..].lines().next().unwrap_or_default().to_owned();
+    let source = text[line_start..]
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let column = text[line_start..span.start].chars().count() + 1;
     let end = span.end.min(line_start + source.len()).max(span.start);
-    let width = text.get(span.start..end).map_or(1, |marked| marked.chars().count());
-    Located { line: before.matches('\n').count() + 1, column, source, width, what }
+    let width = text
+        .get(span.start..end)
+        .map_or(1, |marked| marked.chars().count());
+    Located {
+        line: before.matches('\n').count() + 1,
+        column,
+        source,
+        width,
+        what,
+    }
 }

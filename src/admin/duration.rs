@@ -18,14 +18,21 @@ pub struct Dur(pub u64);
 #[error("{0:?} is not a duration; write \"15s\", \"500ms\", \"1m30s\", \"2h\" or whole seconds")]
 pub struct BadDuration(String);
 
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 impl FromStr for Dur {
     type Err = BadDuration;
 
     fn from_str(text: &str) -> Result<Self, BadDuration> {
-        parse(text.trim()).map(Dur).ok_or_else(|| BadDuration(text.chars().take(40).collect()))
+        parse(text.trim())
+            .map(Dur)
+            .ok_or_else(|| BadDuration(text.chars().take(40).collect()))
     }
 }
 
@@ -90,7 +97,10 @@ impl Visitor<'_> for DurVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Dur, E> {
-        seconds.checked_mul(1_000).map(Dur).ok_or_else(|| E::custom("the duration is too long"))
+        seconds
+            .checked_mul(1_000)
+            .map(Dur)
+            .ok_or_else(|| E::custom("the duration is too long"))
     }
 
     fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Dur, E> {
@@ -131,7 +141,9 @@ mod tests {
     #[test]
     fn what_is_no_duration_is_refused_with_the_forms_that_are() {
         let long = "9".repeat(50);
-        for text in ["", "s", "15x", "15 s", "-1s", "1.5s", "30s1m", "1s1s", "1m5", "é", &long] {
+        for text in [
+            "", "s", "15x", "15 s", "-1s", "1.5s", "30s1m", "1s1s", "1m5", "é", &long,
+        ] {
             let error = text.parse::<Dur>().expect_err(text);
             assert!(error.to_string().contains("\"15s\""), "{error}");
         }

@@ -35,7 +35,12 @@ const WORDS: [(&str, Empty); 8] = [
 ];
 
 const NO: &[Empty] = &[Empty::Penalty, Empty::Paused, Empty::Invalid];
-const STRICT: &[Empty] = &[Empty::Penalty, Empty::Paused, Empty::Invalid, Empty::Unavailable];
+const STRICT: &[Empty] = &[
+    Empty::Penalty,
+    Empty::Paused,
+    Empty::Invalid,
+    Empty::Unavailable,
+];
 const LOOSE: &[Empty] = &[Empty::Penalty, Empty::Invalid];
 
 /// Reads `joinempty`: `yes` takes callers whoever is there.
@@ -50,7 +55,10 @@ pub fn leave<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EmptyDoc, D::
 
 fn read<'de, D: Deserializer<'de>>(deserializer: D, joining: bool) -> Result<EmptyDoc, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a list of words, a text of words with commas, or yes or no")]
+    #[serde(
+        untagged,
+        expecting = "a list of words, a text of words with commas, or yes or no"
+    )]
     enum Input {
         Flag(bool),
         Words(#[serde(deserialize_with = "words")] Vec<String>),
@@ -101,10 +109,16 @@ mod tests {
     #[test]
     fn yes_and_no_mean_the_opposite_in_joining_and_leaving() {
         let doc = queue("joinempty = 'yes'\nleavewhenempty = 'no'").unwrap();
-        assert_eq!((doc.join_empty.0.len(), doc.leave_when_empty.0.len()), (0, 0));
+        assert_eq!(
+            (doc.join_empty.0.len(), doc.leave_when_empty.0.len()),
+            (0, 0)
+        );
         let doc = queue("join_empty = false\nleave_when_empty = true").unwrap();
         let expected = vec![Empty::Paused, Empty::Penalty, Empty::Invalid];
-        assert_eq!((&doc.join_empty.0, &doc.leave_when_empty.0), (&expected, &expected));
+        assert_eq!(
+            (&doc.join_empty.0, &doc.leave_when_empty.0),
+            (&expected, &expected)
+        );
     }
 
     #[test]
@@ -119,8 +133,13 @@ mod tests {
     #[test]
     fn an_unknown_word_or_a_mixed_shorthand_is_refused() {
         let error = queue("join_empty = 'pausd'").unwrap_err().to_string();
-        assert!(error.contains("\"pausd\"") && error.contains("wrapup"), "{error}");
-        let error = queue("join_empty = 'strict,paused'").unwrap_err().to_string();
+        assert!(
+            error.contains("\"pausd\"") && error.contains("wrapup"),
+            "{error}"
+        );
+        let error = queue("join_empty = 'strict,paused'")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("must stand alone"), "{error}");
     }
 }

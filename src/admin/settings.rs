@@ -53,7 +53,10 @@ pub struct QueueDoc {
     #[serde(alias = "joinempty", deserialize_with = "crate::empty_rule::join")]
     pub join_empty: EmptyDoc,
     /// When the callers are let go: `leavewhenempty`, its words or a shorthand.
-    #[serde(alias = "leavewhenempty", deserialize_with = "crate::empty_rule::leave")]
+    #[serde(
+        alias = "leavewhenempty",
+        deserialize_with = "crate::empty_rule::leave"
+    )]
     pub leave_when_empty: EmptyDoc,
     /// Whether an agent who is busy elsewhere is offered calls: `ringinuse`.
     #[serde(alias = "ringinuse", deserialize_with = "yes_no")]
@@ -236,10 +239,19 @@ impl<K: Ord + Clone> Named<K> {
     /// Name and settings of each; a list gives each its place in the list as `order`.
     pub fn entries(&self) -> Vec<(K, MemberDoc)> {
         match self {
-            Named::Table(table) => table.iter().map(|(k, doc)| (k.clone(), doc.clone())).collect(),
+            Named::Table(table) => table
+                .iter()
+                .map(|(k, doc)| (k.clone(), doc.clone()))
+                .collect(),
             Named::List(list) => {
-                let doc = |order| MemberDoc { order, ..MemberDoc::default() };
-                list.iter().zip(0..).map(|(k, order)| (k.clone(), doc(order))).collect()
+                let doc = |order| MemberDoc {
+                    order,
+                    ..MemberDoc::default()
+                };
+                list.iter()
+                    .zip(0..)
+                    .map(|(k, order)| (k.clone(), doc(order)))
+                    .collect()
             }
         }
     }
@@ -353,9 +365,18 @@ impl QueueDoc {
             min_frequency_ms: self.min_announce_frequency.unwrap_or(doc.min_frequency).0,
             first_after_ms: doc.first_after.0,
             round_seconds: self.announce_round_seconds.unwrap_or(doc.round_seconds),
-            to_first_user: self.announce_to_first_user.map_or(doc.to_first_user, |word| word.0),
-            only_up: self.announce_position_only_up.map_or(doc.only_up, |word| word.0),
-            periodic: self.periodic_announce.as_ref().unwrap_or(&doc.periodic).0.clone(),
+            to_first_user: self
+                .announce_to_first_user
+                .map_or(doc.to_first_user, |word| word.0),
+            only_up: self
+                .announce_position_only_up
+                .map_or(doc.only_up, |word| word.0),
+            periodic: self
+                .periodic_announce
+                .as_ref()
+                .unwrap_or(&doc.periodic)
+                .0
+                .clone(),
             periodic_frequency_ms: self
                 .periodic_announce_frequency
                 .unwrap_or(doc.periodic_frequency)
@@ -584,8 +605,7 @@ fn yes_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> 
     YesNo::deserialize(deserializer).map(|word| word.0)
 }
 
-pub(crate) const STRATEGIES: &str =
-    "ringall, rrmemory, linear, leastrecent, fewestcalls, random";
+pub(crate) const STRATEGIES: &str = "ringall, rrmemory, linear, leastrecent, fewestcalls, random";
 
 /// By its name in queues.conf, in lower case.
 pub(crate) fn strategy_of(word: &str) -> Option<Strategy> {
@@ -613,24 +633,28 @@ fn some_strategy<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Strategy>, D:
 
 impl<'de> Deserialize<'de> for PositionDoc {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(match BoolOrWord::deserialize(deserializer)?.word().as_str() {
-            "yes" => AnnouncePosition::Yes,
-            "no" => AnnouncePosition::No,
-            "limit" => AnnouncePosition::Limit,
-            "more" => AnnouncePosition::More,
-            other => return Err(unknown_word(other, "yes, no, limit, more")),
-        }))
+        Ok(Self(
+            match BoolOrWord::deserialize(deserializer)?.word().as_str() {
+                "yes" => AnnouncePosition::Yes,
+                "no" => AnnouncePosition::No,
+                "limit" => AnnouncePosition::Limit,
+                "more" => AnnouncePosition::More,
+                other => return Err(unknown_word(other, "yes, no, limit, more")),
+            },
+        ))
     }
 }
 
 impl<'de> Deserialize<'de> for HoldTimeDoc {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(match BoolOrWord::deserialize(deserializer)?.word().as_str() {
-            "yes" => AnnounceHoldTime::Yes,
-            "no" => AnnounceHoldTime::No,
-            "once" => AnnounceHoldTime::Once,
-            other => return Err(unknown_word(other, "yes, no, once")),
-        }))
+        Ok(Self(
+            match BoolOrWord::deserialize(deserializer)?.word().as_str() {
+                "yes" => AnnounceHoldTime::Yes,
+                "no" => AnnounceHoldTime::No,
+                "once" => AnnounceHoldTime::Once,
+                other => return Err(unknown_word(other, "yes, no, once")),
+            },
+        ))
     }
 }
 
@@ -643,7 +667,10 @@ impl<'de> Deserialize<'de> for Sounds {
 /// A list of words, or one text with commas between them.
 pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a list of words, or one text with commas between them")]
+    #[serde(
+        untagged,
+        expecting = "a list of words, or one text with commas between them"
+    )]
     enum ListOrText {
         List(Vec<String>),
         Text(String),
@@ -651,7 +678,10 @@ pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
     Ok(match ListOrText::deserialize(deserializer)? {
         ListOrText::List(list) => list,
         ListOrText::Text(text) => {
-            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            let words = text
+                .split(',')
+                .map(str::trim)
+                .filter(|word| !word.is_empty());
             words.map(str::to_owned).collect()
         }
     })

@@ -44,10 +44,16 @@ pub fn plans(tasks: &BTreeMap<String, TaskDoc>) -> (Vec<Plan>, Vec<Problem>) {
     for (key, doc) in tasks {
         let (name, stage) = split_stage(key);
         if doc.extens.is_empty() {
-            problems.push(Problem::new(&["task", key, "extens"], "extens names nobody"));
+            problems.push(Problem::new(
+                &["task", key, "extens"],
+                "extens names nobody",
+            ));
         }
         if doc.ring_time.0 == 0 {
-            problems.push(Problem::new(&["task", key, "ring_time"], "the ring time is 0"));
+            problems.push(Problem::new(
+                &["task", key, "ring_time"],
+                "the ring time is 0",
+            ));
         }
         if let Some((other, _)) = groups.entry(name).or_default().insert(stage, (key, doc)) {
             let what = format!("task {other:?} is the same stage of the same queue");
@@ -102,12 +108,20 @@ fn plan<'a>(task: &str, queue: QueueName, stages: impl Iterator<Item = &'a TaskD
             after_ms = after_ms.saturating_add(stage.ring_time.0);
         }
     }
-    Plan { task: task.to_owned(), queue, settings, agents }
+    Plan {
+        task: task.to_owned(),
+        queue,
+        settings,
+        agents,
+    }
 }
 
 /// `name@2` is stage 2 of `name`; a key without a number behind its last `@` is stage 0.
 fn split_stage(key: &str) -> (&str, u32) {
-    match key.rsplit_once('@').map(|(name, stage)| (name, stage.parse::<u32>())) {
+    match key
+        .rsplit_once('@')
+        .map(|(name, stage)| (name, stage.parse::<u32>()))
+    {
         Some((name, Ok(stage))) if stage > 0 => (name, stage),
         _ => (key, 0),
     }
@@ -121,7 +135,10 @@ fn extens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AgentId>, D:
         Text(String),
     }
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a list of extensions, or one text with commas between them")]
+    #[serde(
+        untagged,
+        expecting = "a list of extensions, or one text with commas between them"
+    )]
     enum ListOrOne {
         List(Vec<Exten>),
         One(Exten),
@@ -136,7 +153,11 @@ fn extens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AgentId>, D:
             Exten::Number(number) => number.to_string(),
             Exten::Text(text) => text,
         };
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        for word in text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
             agents.push(AgentId::new(word).map_err(serde::de::Error::custom)?);
         }
     }
