@@ -393,6 +393,7 @@ impl Waiting {
 fn door(name: &str, pbx: &Pbx) -> AriDoor {
     let ari = match pbx {
         Pbx::Real(real) => real.ari_direct(),
+        Pbx::Sim(sim) => sim.ari_direct(),
     };
     AriDoor {
         pbx: name.to_owned(),

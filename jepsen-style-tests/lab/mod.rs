@@ -19,6 +19,7 @@ pub mod process;
 mod proxy;
 mod rtp;
 mod scenario;
+mod simulated;
 mod sipp;
 pub mod wait;
 
@@ -31,6 +32,7 @@ pub use asterisk::RealAsterisk;
 pub use block::Block;
 pub use proxy::{Fault, Proxy};
 pub use rtp::Heard;
+pub use simulated::{SimCaller, SimPbx, SimPhone};
 pub use sipp::{RealCaller, RealPhone};
 
 /// ARI user of every Asterisk in the lab.
@@ -134,11 +136,11 @@ pub enum LabError {
 }
 
 /// A piece of the loopback network with Asterisks in it.
-#[derive(Debug)]
 pub struct Lab {
     kind: Kind,
     block: Block,
     folder: PathBuf,
+    simulated: std::sync::Mutex<Vec<holdfast_sim::SimAsterisk>>,
 }
 
 impl Lab {
@@ -150,6 +152,7 @@ impl Lab {
             kind,
             block,
             folder,
+            simulated: std::sync::Mutex::default(),
         })
     }
 
@@ -162,7 +165,13 @@ impl Lab {
                     RealAsterisk::start(self.block.clone(), name, folder).await?,
                 ))
             }
-            Kind::Sim => Err(LabError::Refused("the simulator is not wired yet".into())),
+            Kind::Sim => {
+                let list = || self.simulated.lock().expect("nobody panics with this lock");
+                let others = list().clone();
+                let pbx = SimPbx::start(&self.block, name, &others).await?;
+                list().push(pbx.asterisk().clone());
+                Ok(Pbx::Sim(pbx))
+            }
         }
     }
 
@@ -188,6 +197,8 @@ impl Drop for Lab {
 pub enum Pbx {
     /// A process.
     Real(RealAsterisk),
+    /// The simulator.
+    Sim(SimPbx),
 }
 
 impl Pbx {
@@ -196,6 +207,7 @@ impl Pbx {
     pub fn ari(&self) -> AriConfig {
         match self {
             Pbx::Real(pbx) => pbx.ari(),
+            Pbx::Sim(pbx) => pbx.ari(),
         }
     }
 
@@ -203,6 +215,7 @@ impl Pbx {
     pub fn name(&self) -> &str {
         match self {
             Pbx::Real(pbx) => pbx.name(),
+            Pbx::Sim(pbx) => pbx.name(),
         }
     }
 
@@ -210,6 +223,7 @@ impl Pbx {
     pub async fn call(&self, spec: CallSpec) -> Result<Caller, LabError> {
         match self {
             Pbx::Real(pbx) => Ok(Caller::Real(RealCaller::call(pbx, spec).await?)),
+            Pbx::Sim(pbx) => Ok(Caller::Sim(pbx.call(spec))),
         }
     }
 
@@ -217,6 +231,7 @@ impl Pbx {
     pub async fn phone(&self, number: &str, habit: Habit) -> Result<Phone, LabError> {
         match self {
             Pbx::Real(pbx) => Ok(Phone::Real(RealPhone::register(pbx, number, habit).await?)),
+            Pbx::Sim(pbx) => Ok(Phone::Sim(pbx.phone(number, habit))),
         }
     }
 
@@ -225,6 +240,7 @@ impl Pbx {
     pub async fn dialplan_result(&self, number: &str) -> Result<Option<String>, LabError> {
         match self {
             Pbx::Real(pbx) => pbx.global(&format!("HF_{number}")).await,
+            Pbx::Sim(pbx) => Ok(pbx.dialplan_result(number)),
         }
     }
 
@@ -232,6 +248,7 @@ impl Pbx {
     pub async fn raw(&self, method: &str, path: &str) -> Result<(u16, String), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.raw(method, path).await,
+            Pbx::Sim(pbx) => pbx.raw(method, path).await,
         }
     }
 
@@ -239,6 +256,10 @@ impl Pbx {
     pub async fn kill(&mut self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.kill().await,
+            Pbx::Sim(pbx) => {
+                pbx.asterisk().kill().await;
+                Ok(())
+            }
         }
     }
 
@@ -246,6 +267,7 @@ impl Pbx {
     pub async fn restart(&mut self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.restart().await,
+            Pbx::Sim(pbx) => pbx.restart().await,
         }
     }
 
@@ -253,6 +275,10 @@ impl Pbx {
     pub fn pause(&self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.signal("STOP"),
+            Pbx::Sim(pbx) => {
+                pbx.asterisk().pause();
+                Ok(())
+            }
         }
     }
 
@@ -260,6 +286,10 @@ impl Pbx {
     pub fn resume(&self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.signal("CONT"),
+            Pbx::Sim(pbx) => {
+                pbx.asterisk().resume();
+                Ok(())
+            }
         }
     }
 
@@ -267,6 +297,7 @@ impl Pbx {
     pub fn cut_websocket(&self, how_long: Duration) {
         match self {
             Pbx::Real(pbx) => pbx.proxy().cut_websockets(how_long),
+            Pbx::Sim(pbx) => pbx.proxy().cut_websockets(how_long),
         }
     }
 
@@ -274,6 +305,7 @@ impl Pbx {
     pub fn fault(&self, fault: Fault) {
         match self {
             Pbx::Real(pbx) => pbx.proxy().fault(fault),
+            Pbx::Sim(pbx) => pbx.proxy().fault(fault),
         }
     }
 }
@@ -294,6 +326,8 @@ pub enum CallEnd {
 pub enum Caller {
     /// By sipp.
     Real(RealCaller),
+    /// By the simulator.
+    Sim(SimCaller),
 }
 
 impl Caller {
@@ -301,6 +335,10 @@ impl Caller {
     pub async fn hang_up(&self) -> Result<(), LabError> {
         match self {
             Caller::Real(caller) => caller.hang_up().await,
+            Caller::Sim(caller) => {
+                caller.hang_up();
+                Ok(())
+            }
         }
     }
 
@@ -308,6 +346,10 @@ impl Caller {
     pub async fn press(&self, digit: char) -> Result<(), LabError> {
         match self {
             Caller::Real(caller) => caller.press(digit).await,
+            Caller::Sim(caller) => {
+                caller.press(digit);
+                Ok(())
+            }
         }
     }
 
@@ -315,6 +357,7 @@ impl Caller {
     pub async fn wait_answered(&self) -> Result<u64, LabError> {
         match self {
             Caller::Real(caller) => caller.wait_answered().await,
+            Caller::Sim(caller) => caller.wait_answered().await,
         }
     }
 
@@ -322,6 +365,7 @@ impl Caller {
     pub async fn wait_ended(&self) -> Result<CallEnd, LabError> {
         match self {
             Caller::Real(caller) => caller.wait_ended().await,
+            Caller::Sim(caller) => caller.wait_ended().await,
         }
     }
 
@@ -329,6 +373,7 @@ impl Caller {
     pub fn has_ended(&self) -> bool {
         match self {
             Caller::Real(caller) => caller.has_ended(),
+            Caller::Sim(caller) => caller.has_ended(),
         }
     }
 
@@ -336,6 +381,7 @@ impl Caller {
     pub async fn hears(&self) -> Heard {
         match self {
             Caller::Real(caller) => caller.hears().await,
+            Caller::Sim(caller) => caller.hears(),
         }
     }
 
@@ -343,6 +389,7 @@ impl Caller {
     pub fn number(&self) -> &str {
         match self {
             Caller::Real(caller) => caller.number(),
+            Caller::Sim(caller) => caller.number(),
         }
     }
 }
@@ -352,6 +399,8 @@ impl Caller {
 pub enum Phone {
     /// By sipp.
     Real(RealPhone),
+    /// By the simulator.
+    Sim(SimPhone),
 }
 
 impl Phone {
@@ -359,6 +408,7 @@ impl Phone {
     pub fn number(&self) -> &str {
         match self {
             Phone::Real(phone) => phone.number(),
+            Phone::Sim(phone) => phone.inner().number(),
         }
     }
 
@@ -366,6 +416,7 @@ impl Phone {
     pub fn times_rung(&self) -> u64 {
         match self {
             Phone::Real(phone) => phone.seen().rung,
+            Phone::Sim(phone) => phone.inner().times_rung(),
         }
     }
 
@@ -373,6 +424,7 @@ impl Phone {
     pub fn answered_calls(&self) -> u64 {
         match self {
             Phone::Real(phone) => phone.seen().answered,
+            Phone::Sim(phone) => phone.inner().answered(),
         }
     }
 
@@ -380,6 +432,7 @@ impl Phone {
     pub fn max_concurrent(&self) -> u64 {
         match self {
             Phone::Real(phone) => phone.seen().concurrent_max,
+            Phone::Sim(phone) => phone.inner().max_concurrent(),
         }
     }
 
@@ -387,6 +440,7 @@ impl Phone {
     pub fn causes(&self) -> Vec<u16> {
         match self {
             Phone::Real(phone) => phone.seen().causes,
+            Phone::Sim(phone) => phone.inner().cancels(),
         }
     }
 
@@ -394,6 +448,10 @@ impl Phone {
     pub async fn set_habit(&mut self, habit: Habit) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.set_habit(habit).await,
+            Phone::Sim(phone) => {
+                phone.set_habit(habit);
+                Ok(())
+            }
         }
     }
 
@@ -401,6 +459,10 @@ impl Phone {
     pub async fn hang_up(&self) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.hang_up().await,
+            Phone::Sim(phone) => {
+                phone.inner().hang_up();
+                Ok(())
+            }
         }
     }
 
@@ -408,6 +470,10 @@ impl Phone {
     pub async fn unregister(&self) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.unregister().await,
+            Phone::Sim(phone) => {
+                phone.inner().unregister();
+                Ok(())
+            }
         }
     }
 
@@ -415,6 +481,10 @@ impl Phone {
     pub async fn register(&self) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.register_again().await,
+            Phone::Sim(phone) => {
+                phone.inner().register();
+                Ok(())
+            }
         }
     }
 }
