@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ const TRIM_EVERY: u64 = 64;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest name of a cursor, in bytes.
 const CURSOR_NAME_MAX: usize = 128;
+/// How often a lock that is still held is tried again.
+const LOCK_TRIES: u32 = 100;
 const VERSION: u8 = 1;
 const VALUE_HEAD: usize = 26;
 const KEY_COUNT: &[u8] = b"mcount";
@@ -488,13 +491,23 @@ fn open_db(dir: &Path) -> Result<sled::Db, String> {
         }
         sync_dir(dir).map_err(|e| e.to_string())?;
     }
-    let db = sled::Config::new()
+    let config = sled::Config::new()
         .path(PathBuf::from(dir))
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None)
-        .mode(sled::Mode::HighThroughput)
-        .open()
-        .map_err(|e| e.to_string())?;
+        .mode(sled::Mode::HighThroughput);
+    let mut tries = 0;
+    let db = loop {
+        match config.open() {
+            Ok(db) => break db,
+            // Held by an earlier node of this process that is still being dropped: not broken.
+            Err(e) if e.to_string().contains("lock") && tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(e) => return Err(e.to_string()),
+        }
+    };
     // Touching both ends finds most damages now and not in the middle of the work.
     for end in [db.first(), db.last()] {
         end.map_err(|e| e.to_string())?;

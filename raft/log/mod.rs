@@ -162,6 +162,11 @@ impl LogStore {
         self.vote.is_none() && lock(&self.index).last.is_none()
     }
 
+    /// Everything up to here is gone from the log.
+    pub fn purged(&self) -> Option<LogId> {
+        lock(&self.index).purged
+    }
+
     async fn ask(
         &self,
         op: impl FnOnce(oneshot::Sender<std::io::Result<()>>) -> Op,
