@@ -6,12 +6,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::caller::CallSpec;
+use crate::channel::Channel;
 use crate::handles::{Caller, Phone};
+use crate::pbx::{Pbx, PbxConfig};
 use crate::phone::Habit;
-use crate::server::Shared;
+use crate::server::{Shared, TRUNK_MAX, run_listener, run_timers, run_trunks};
 
 /// How one simulated Asterisk is set up.
 #[derive(Debug, Clone)]
@@ -53,7 +59,9 @@ impl SimConfig {
             app: "QueueARI".to_owned(),
             seed: 1,
             sound_percent: 100,
-            contexts: ["inbound", "default", "fallback", "queues"].map(str::to_owned).to_vec(),
+            contexts: ["inbound", "default", "fallback", "queues"]
+                .map(str::to_owned)
+                .to_vec(),
             keep_alive: Duration::from_secs(15),
             session_limit: 100,
         }
@@ -110,99 +118,217 @@ pub struct SimAsterisk {
 impl SimAsterisk {
     /// Starts it: listens, and answers ARI from now on.
     pub async fn start(config: SimConfig) -> Result<SimAsterisk, SimError> {
-        todo!()
+        let listener = listen(config.listen).await?;
+        let addr = listener.local_addr();
+        let addr = addr.map_err(|source| SimError::Listen {
+            addr: config.listen,
+            source,
+        })?;
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let pbx = Pbx::new(PbxConfig {
+            name: config.name.clone(),
+            app: config.app.clone(),
+            seed: config.seed,
+            sound_percent: config.sound_percent,
+            contexts: config.contexts.clone(),
+            wall_ms: u64::try_from(wall.as_millis()).unwrap_or_default(),
+        });
+        let (trunk_in, trunk_messages) = mpsc::channel(TRUNK_MAX);
+        let shared = Arc::new(Shared::new(config, addr, pbx, trunk_in));
+        tokio::spawn(run_timers(Arc::downgrade(&shared)));
+        tokio::spawn(run_trunks(Arc::downgrade(&shared), trunk_messages));
+        let task = tokio::spawn(run_listener(shared.clone(), listener));
+        *shared.listener.lock().await = Some(task);
+        Ok(SimAsterisk { shared })
     }
+
     /// Base address of ARI, such as `http://127.0.0.1:8088/ari`.
     pub fn ari_url(&self) -> String {
-        todo!()
+        format!("http://{}/ari", self.shared.addr)
     }
+
     /// Address it listens on; the same over restarts.
     pub fn addr(&self) -> SocketAddr {
-        todo!()
+        self.shared.addr
     }
+
     /// Its system name.
     pub fn name(&self) -> String {
-        todo!()
+        self.shared.config.name.clone()
     }
+
     /// Joins the two by a trunk in both directions: `PJSIP/1001@trunk-NAME` on one reaches phone
     /// 1001 registered at the other.
     pub fn join_trunk(&self, other: &SimAsterisk) {
-        todo!()
+        for (from, to) in [(self, other), (other, self)] {
+            let peer = to.name();
+            from.shared
+                .lock()
+                .links
+                .insert(peer.clone(), to.shared.trunk_in.clone());
+            from.shared.act(move |pbx| pbx.trunk_add(&peer));
+        }
     }
+
     /// A caller calls in.
     pub fn place_call(&self, spec: CallSpec) -> Caller {
-        todo!()
+        let serial = self.shared.serials.fetch_add(1, Ordering::Relaxed);
+        self.shared.act(move |pbx| pbx.place_call(serial, spec));
+        Caller {
+            asterisk: self.clone(),
+            serial,
+        }
     }
+
     /// A phone registers here (again), with a person of the given habit beside it.
     pub fn phone(&self, number: &str, habit: Habit) -> Phone {
-        todo!()
+        let own = number.to_owned();
+        self.shared.act(move |pbx| pbx.phone_add(&own, habit));
+        Phone {
+            asterisk: self.clone(),
+            number: number.to_owned(),
+        }
     }
-    /// Asterisk dies as by SIGKILL: sockets reset, port closed, channels and bridges gone.
-    /// Phones get no goodbye; contacts survive.
+
+    /// Asterisk dies as by SIGKILL: connections end, the port is closed, channels and bridges are
+    /// gone. Phones get no goodbye; contacts survive.
     pub async fn kill(&self) {
-        todo!()
+        self.shared.crash();
+        // Waiting for the task means that the port is closed when this returns.
+        if let Some(task) = self.shared.listener.lock().await.take()
+            && let Err(problem) = task.await
+        {
+            tracing::warn!(%problem, "listener of a killed asterisk ended badly");
+        }
     }
+
     /// Comes back after [`SimAsterisk::kill`] on the same port with a new start-up time.
     pub async fn restart(&self) -> Result<(), SimError> {
-        todo!()
+        let mut running = self.shared.listener.lock().await;
+        if running.is_some() {
+            return Ok(());
+        }
+        let listener = listen(self.shared.addr).await?;
+        self.shared.faults.set_paused(false);
+        self.shared.catch_up();
+        self.shared.act(Pbx::boot);
+        *running = Some(tokio::spawn(run_listener(self.shared.clone(), listener)));
+        Ok(())
     }
-    /// Stops executing as by SIGSTOP: connections are accepted, nothing is answered, nothing happens.
+
+    /// Stops executing as by SIGSTOP: connections are accepted, nothing is answered, nothing
+    /// happens.
     pub fn pause(&self) {
-        todo!()
+        self.shared.faults.set_paused(true);
     }
+
     /// Goes on after [`SimAsterisk::pause`]: what was asked meanwhile is now done, late.
     pub fn resume(&self) {
-        todo!()
+        self.shared.faults.set_paused(false);
+        self.shared.catch_up();
     }
-    /// From now on each REST answer comes this much later (0 ends it). The request itself is done at
-    /// once.
+
+    /// From now on each REST answer comes this much later (0 ends it). The request itself is done
+    /// at once.
     pub fn slow(&self, ms: u64) {
-        todo!()
+        self.shared.faults.set_slow(ms);
     }
-    /// Resets every open event WebSocket.
+
+    /// Cuts every open event WebSocket.
     pub fn cut_websockets(&self) {
-        todo!()
+        self.shared.cut_websockets();
     }
+
     /// Cuts the event WebSockets and refuses new ones for this long.
     pub fn refuse_websockets(&self, how_long: Duration) {
-        todo!()
+        self.shared.faults.refuse_ws(how_long);
+        self.shared.cut_websockets();
     }
-    /// The next `n` REST requests are done, but their connection is reset instead of being answered.
+
+    /// The next `n` REST requests are done, but their connection is closed instead of being
+    /// answered.
     pub fn lose_next_answers(&self, n: u32) {
-        todo!()
+        self.shared.faults.lose_next(n);
     }
+
     /// The next `n` REST requests are answered 500 without being done.
     pub fn fail_next_requests(&self, n: u32) {
-        todo!()
+        self.shared.faults.fail_next(n);
     }
-    /// All living channels, by id.
+
+    /// All living channels, oldest first.
     pub fn channels(&self) -> Vec<ChannelView> {
-        todo!()
+        let state = self.shared.lock();
+        let pbx = &state.pbx;
+        let view = |channel: &Channel| ChannelView {
+            id: channel.id.clone(),
+            name: channel.name.clone(),
+            state: channel.state.as_str().to_owned(),
+            app: channel.app().map(str::to_owned),
+            bridge: channel
+                .bridge
+                .and_then(|br| Some(pbx.bridges.get(&br)?.id.clone())),
+            moh: channel.moh.clone(),
+            phone: channel.agent_number().map(str::to_owned),
+        };
+        pbx.channels.values().map(view).collect()
     }
-    /// All bridges with their members, by id.
+
+    /// All bridges with their members, oldest first.
     pub fn bridges(&self) -> Vec<BridgeView> {
-        todo!()
+        let state = self.shared.lock();
+        let pbx = &state.pbx;
+        let id = |ch: &u64| Some(pbx.channels.get(ch)?.id.clone());
+        let view = |bridge: &crate::bridge::Bridge| BridgeView {
+            id: bridge.id.clone(),
+            channels: bridge.members.iter().filter_map(id).collect(),
+        };
+        pbx.bridges.values().map(view).collect()
     }
+
     /// Ids of the living channels of this Asterisk that lead to the agent's phone, be it registered
     /// here or behind a trunk.
     pub fn live_legs_of(&self, agent: &str) -> Vec<String> {
-        todo!()
+        let legs = self.channels().into_iter();
+        legs.filter(|leg| leg.phone.as_deref() == Some(agent))
+            .map(|leg| leg.id)
+            .collect()
     }
+
     /// True while an event WebSocket serves this application.
     pub fn app_connected(&self, app: &str) -> bool {
-        todo!()
+        self.shared.lock().pbx.app_active(app)
     }
+
     /// How many REST requests were executed since the start.
     pub fn requests(&self) -> u64 {
-        todo!()
+        self.shared.lock().pbx.requests
     }
+
     /// Waits until the condition holds, checked after every change inside; false when `within`
     /// passed first.
     pub async fn until(
         &self,
         within: Duration,
-        condition: impl FnMut(&SimAsterisk) -> bool,
+        mut condition: impl FnMut(&SimAsterisk) -> bool,
     ) -> bool {
-        todo!()
+        let mut changed = self.shared.changed.subscribe();
+        let wait = async {
+            while !condition(self) {
+                if changed.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(within, wait).await.unwrap_or(false)
     }
+}
+
+async fn listen(addr: SocketAddr) -> Result<TcpListener, SimError> {
+    TcpListener::bind(addr)
+        .await
+        .map_err(|source| SimError::Listen { addr, source })
 }

@@ -1,6 +1,10 @@
 //! Callers as the driver of the simulator sees them: what to dial, and how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::channel::{Ch, Far, Party, Place, State};
+use crate::hearing::Heard;
+use crate::pbx::{CHANNELS_MAX, HangUp, Output, Pbx, Timer};
 
 /// A call to place.
 #[derive(Debug, Clone, Default)]
@@ -106,4 +110,186 @@ pub struct CallerEnd {
     pub dialplan: BTreeMap<String, String>,
     /// Where `continue` sent it: context, extension, priority.
     pub continued_to: Option<(String, String, i64)>,
+}
+
+/// A caller's side of a call, kept after its end.
+#[derive(Debug, Clone)]
+pub(crate) struct CallerRecord {
+    pub spec: CallSpec,
+    pub ch: Ch,
+    pub channel_id: String,
+    pub started_at: u64,
+    pub heard: VecDeque<Heard>,
+    /// Who is being talked to, and since when.
+    pub talking: Option<(String, u64)>,
+    pub talked_to: Vec<String>,
+    pub talked_ms: u64,
+    pub dialplan: BTreeMap<String, String>,
+    pub continued_to: Option<(String, String, i64)>,
+    pub end: Option<CallerEnd>,
+}
+
+impl CallerRecord {
+    pub(crate) fn stop_talking(&mut self, now: u64) {
+        if let Some((_, since)) = self.talking.take() {
+            self.talked_ms += now - since;
+        }
+    }
+}
+
+impl Pbx {
+    /// A call comes in from the outside. `serial` is the caller's key, chosen by the driver.
+    pub fn place_call(&mut self, serial: u64, mut spec: CallSpec) {
+        if spec.context.is_empty() {
+            spec.context = "inbound".to_owned();
+        }
+        let mut record = CallerRecord {
+            spec: spec.clone(),
+            ch: 0,
+            channel_id: String::new(),
+            started_at: self.now,
+            heard: VecDeque::new(),
+            talking: None,
+            talked_to: Vec::new(),
+            talked_ms: 0,
+            dialplan: BTreeMap::new(),
+            continued_to: None,
+            end: None,
+        };
+        if !self.alive || self.channels.len() >= CHANNELS_MAX {
+            let by = if self.alive {
+                EndedBy::Dialplan
+            } else {
+                EndedBy::Crash
+            };
+            self.remember_caller(serial, record);
+            self.caller_gone(serial, by, 34);
+            return;
+        }
+        self.contexts.insert(spec.context.clone());
+        let ch = self.new_channel(None, "PJSIP/anonymous", Far::Caller(serial));
+        if let Some(channel) = self.channels.get_mut(&ch) {
+            channel.caller = Party::new(&spec.name, &spec.number);
+            channel.hostile = spec.hostile;
+            record.ch = ch;
+            record.channel_id = channel.id.clone();
+        }
+        self.remember_caller(serial, record);
+        if let Some(ms) = spec.patience_ms {
+            self.after(ms, Timer::CallerPatience(serial));
+        }
+        for (ms, digit) in spec.digits.iter().take(1000) {
+            self.after(*ms, Timer::CallerDigit(serial, *digit));
+        }
+        for (name, value) in &spec.variables {
+            self.set_variable(ch, name, value, false);
+        }
+        if spec.answer {
+            self.set_state(ch, State::Up);
+        }
+        if let Some(channel) = self.channels.get_mut(&ch) {
+            channel.moh = spec.moh.map(|class| crate::rest::class_or_default(&class));
+        }
+        self.hearing_changed(ch);
+        self.run_exten(ch, &spec.context, &spec.exten);
+    }
+
+    /// The caller hangs up.
+    pub fn caller_hangs_up(&mut self, serial: u64) {
+        let Some(caller) = self.callers.get(&serial) else {
+            return;
+        };
+        let ch = caller.ch;
+        if caller.end.is_some() {
+            return;
+        }
+        let up = self
+            .channels
+            .get(&ch)
+            .is_some_and(|channel| channel.state == State::Up);
+        // A CANCEL before the answer is told as cause 127 with SIP status 487.
+        let how = if up {
+            HangUp::far(16)
+        } else {
+            HangUp {
+                tech_cause: Some(487),
+                ..HangUp::far(127)
+            }
+        };
+        self.hang_up(ch, how);
+    }
+
+    /// The caller presses a key.
+    pub fn caller_presses(&mut self, serial: u64, digit: char) {
+        let Some(caller) = self
+            .callers
+            .get(&serial)
+            .filter(|caller| caller.end.is_none())
+        else {
+            return;
+        };
+        let fields = serde_json::json!({ "digit": digit.to_string(), "duration_ms": 120 });
+        self.channel_event(caller.ch, "ChannelDtmfReceived", fields);
+    }
+
+    pub(crate) fn caller_patience_ends(&mut self, serial: u64) {
+        if self
+            .callers
+            .get(&serial)
+            .is_some_and(|caller| caller.talked_to.is_empty())
+        {
+            self.caller_hangs_up(serial);
+        }
+    }
+
+    pub(crate) fn caller_talked_enough(&mut self, serial: u64) {
+        let now = self.now;
+        let Some(caller) = self.callers.get(&serial) else {
+            return;
+        };
+        let (Some(talk_ms), Some((_, since))) = (caller.spec.talk_ms, &caller.talking) else {
+            return;
+        };
+        if now - since >= talk_ms {
+            self.caller_hangs_up(serial);
+        }
+    }
+
+    pub(crate) fn caller_gone(&mut self, serial: u64, by: EndedBy, cause: u16) {
+        let now = self.now;
+        let Some(caller) = self.callers.get_mut(&serial) else {
+            return;
+        };
+        if caller.end.is_some() {
+            return;
+        }
+        caller.stop_talking(now);
+        caller.end = Some(CallerEnd {
+            by,
+            cause,
+            after_ms: now - caller.started_at,
+            talked_to: caller.talked_to.clone(),
+            talked_ms: caller.talked_ms,
+            dialplan: caller.dialplan.clone(),
+            continued_to: caller.continued_to.clone(),
+        });
+        self.output(Output::CallerEnded { caller: serial });
+    }
+
+    /// Where a caller's call stands; `None` if there is no such caller (yet).
+    pub fn caller_state(&self, serial: u64) -> Option<CallerState> {
+        let caller = self.callers.get(&serial)?;
+        let Some(channel) = self
+            .channels
+            .get(&caller.ch)
+            .filter(|_| caller.end.is_none())
+        else {
+            return Some(CallerState::Ended);
+        };
+        Some(match (&caller.talking, &channel.place) {
+            (Some(_), _) => CallerState::Talking,
+            (None, Place::Stasis { .. }) => CallerState::Waiting,
+            (None, _) => CallerState::Dialplan,
+        })
+    }
 }

@@ -24,6 +24,8 @@ mod http;
 mod legs;
 mod originate;
 mod pbx;
+#[cfg(test)]
+mod pbx_tests;
 mod people;
 mod phone;
 mod playback;
@@ -41,4 +43,5 @@ pub use handles::{Caller, Phone};
 pub use hearing::{Heard, Hearing};
 pub use pbx::{Output, Pbx, PbxConfig, Request, Response};
 pub use people::{Crowd, CrowdSpec, PeopleReport};
-pub use phone::{DeviceState, Habit};
+pub use phone::{DeviceState, Habit, Person};
+pub use trunk::TrunkMessage;

@@ -1,0 +1,682 @@
+//! Tests of the pure core: each claims one behaviour that was measured on a real Asterisk.
+
+use serde_json::{Value, json};
+
+use crate::caller::{CallSpec, CallerState, EndedBy};
+use crate::hearing::Hearing;
+use crate::pbx::{Output, Pbx, PbxConfig, Request, Response};
+use crate::phone::Habit;
+
+const APP: &str = "QueueARI";
+
+/// A core with one WebSocket, and what came out of it.
+struct Bench {
+    pbx: Pbx,
+    events: Vec<Value>,
+    answers: Vec<(u64, Response)>,
+    next: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let mut bench = Bench::deaf();
+        bench.pbx.ws_open(1, &[APP.to_owned()], false);
+        bench
+    }
+
+    fn deaf() -> Bench {
+        let config = PbxConfig {
+            name: "a".into(),
+            app: APP.into(),
+            seed: 1,
+            sound_percent: 100,
+            contexts: vec!["fallback".into()],
+            wall_ms: 1_795_432_327_193,
+        };
+        Bench {
+            pbx: Pbx::new(config),
+            events: vec![],
+            answers: vec![],
+            next: 100,
+        }
+    }
+
+    fn collect(&mut self) {
+        for output in self.pbx.take_outputs() {
+            match output {
+                Output::Event { text, .. } => {
+                    self.events.push(serde_json::from_str(&text).unwrap());
+                }
+                Output::Answer { token, response } => self.answers.push((token, response)),
+                Output::CallerEnded { .. } | Output::Trunk { .. } => {}
+            }
+        }
+    }
+
+    /// Asks, and answers the token.
+    fn ask(&mut self, method: &str, uri: &str, body: &str) -> u64 {
+        self.next += 1;
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let request = Request::parse(method, path, query, body.as_bytes());
+        self.pbx.request(self.next, &request);
+        self.collect();
+        self.next
+    }
+
+    fn status_of(&self, token: u64) -> Option<u16> {
+        self.answers
+            .iter()
+            .find(|(t, _)| *t == token)
+            .map(|(_, response)| response.status)
+    }
+
+    fn does(&mut self, method: &str, uri: &str) -> (u16, Value) {
+        let token = self.ask(method, uri, "");
+        let (_, response) = self
+            .answers
+            .iter()
+            .find(|(t, _)| *t == token)
+            .expect("is answered");
+        (
+            response.status,
+            serde_json::from_str(&response.body).unwrap_or_default(),
+        )
+    }
+
+    fn call(&mut self, spec: CallSpec) -> (u64, String) {
+        self.next += 1;
+        self.pbx.place_call(self.next, spec);
+        self.collect();
+        (self.next, self.pbx.callers[&self.next].channel_id.clone())
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let now = self.pbx.now + ms;
+        self.pbx.advance(now);
+        self.collect();
+    }
+
+    /// Types of the events since the last look.
+    fn kinds(&mut self) -> Vec<String> {
+        let quality = |event: &Value| event["variable"].as_str() == Some("RTPAUDIOQOS");
+        let varset = |event: &Value| event["type"] == "ChannelVarset" && !quality(event);
+        let events = std::mem::take(&mut self.events)
+            .into_iter()
+            .filter(|event| !varset(event));
+        let events = events.filter(|event| !quality(event));
+        events
+            .map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn hears(&self, caller: u64) -> Hearing {
+        self.pbx.callers[&caller].heard.back().unwrap().what.clone()
+    }
+}
+
+fn waiting() -> CallSpec {
+    CallSpec::new("q-sales", "5551000")
+}
+
+#[test]
+fn a_call_enters_stasis_with_its_queue_and_on_music() {
+    let mut bench = Bench::new();
+    let (caller, id) = bench.call(waiting());
+    let start = &bench.events[0];
+    assert_eq!(start["type"], "StasisStart");
+    assert_eq!(start["application"], APP);
+    assert_eq!(start["args"], json!([]));
+    assert_eq!(start["channel"]["caller"]["number"], "5551000");
+    assert_eq!(start["channel"]["state"], "Up");
+    let (status, value) = bench.does(
+        "GET",
+        &format!("channels/{id}/variable?variable=QUEUE_NAME"),
+    );
+    assert_eq!((status, &value["value"]), (200, &json!("sales")));
+    assert_eq!(
+        bench.hears(caller),
+        Hearing::Music {
+            class: "default".into()
+        }
+    );
+}
+
+#[test]
+fn without_an_application_stasis_fails_and_the_dialplan_goes_on() {
+    let mut bench = Bench::deaf();
+    let (caller, _) = bench.call(waiting());
+    let end = bench.pbx.callers[&caller].end.clone().unwrap();
+    assert_eq!(end.by, EndedBy::Dialplan);
+    assert_eq!(end.dialplan["STASISSTATUS"], "FAILED");
+}
+
+#[test]
+fn bridging_does_not_stop_the_music() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add(
+        "1001",
+        Habit::Answer {
+            after_ms: 100,
+            talk_ms: None,
+        },
+    );
+    let (caller, id) = bench.call(waiting());
+    let (status, _) = bench.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001&app=QueueARI&channelId=leg&timeout=20",
+    );
+    assert_eq!(status, 200);
+    bench.pass(200);
+    assert_eq!(bench.does("POST", "bridges?bridgeId=b").0, 200);
+    assert_eq!(
+        bench
+            .does("POST", &format!("bridges/b/addChannel?channel={id},leg"))
+            .0,
+        204
+    );
+    let over = |music| Hearing::Bridged {
+        with: "1001".into(),
+        over_music: music,
+    };
+    assert_eq!(bench.hears(caller), over(true));
+    assert_eq!(bench.does("DELETE", &format!("channels/{id}/moh")).0, 204);
+    assert_eq!(bench.hears(caller), over(false));
+    assert_eq!(bench.pbx.caller_state(caller), Some(CallerState::Talking));
+}
+
+#[test]
+fn a_running_sound_holds_back_variable_addchannel_and_continue() {
+    let mut bench = Bench::new();
+    let (caller, id) = bench.call(waiting());
+    bench.does("POST", "bridges?bridgeId=b");
+    let (status, playback) = bench.does(
+        "POST",
+        &format!("channels/{id}/play/p?media=sound:demo-congrats"),
+    );
+    assert_eq!((status, &playback["state"]), (201, &json!("queued")));
+    let variable = bench.ask(
+        "POST",
+        &format!("channels/{id}/variable?variable=X&value=1"),
+        "",
+    );
+    let add = bench.ask("POST", &format!("bridges/b/addChannel?channel={id}"), "");
+    let go_on = bench.ask("POST", &format!("channels/{id}/continue"), "");
+    assert_eq!(bench.status_of(variable), None);
+    assert_eq!(bench.status_of(add), None);
+    assert_eq!(bench.status_of(go_on), Some(204));
+    assert_eq!(bench.pbx.caller_state(caller), Some(CallerState::Waiting));
+    assert_eq!(bench.does("DELETE", "playbacks/p").0, 204);
+    assert_eq!(bench.status_of(variable), Some(204));
+    assert_eq!(bench.status_of(add), Some(204));
+    assert_eq!(bench.pbx.caller_state(caller), Some(CallerState::Ended));
+}
+
+#[test]
+fn conflict_on_originate_has_two_meanings() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add("1001", Habit::NoAnswer);
+    let originate = |endpoint: &str, id: &str| {
+        format!("channels?endpoint={endpoint}&app=QueueARI&channelId={id}")
+    };
+    assert_eq!(bench.does("POST", &originate("PJSIP/1001", "x")).0, 200);
+    let duplicate = bench.does("POST", &originate("PJSIP/1001", "x"));
+    let unreachable = bench.does("POST", &originate("PJSIP/9999", "y"));
+    assert_eq!(duplicate.0, 409);
+    assert_eq!(duplicate, unreachable);
+    let without_id = bench.does("POST", "channels?endpoint=PJSIP/9999&app=QueueARI");
+    assert_eq!(without_id, (500, json!({ "error": "Allocation failed" })));
+    let create = |endpoint: &str, id: &str| {
+        format!("channels/create?endpoint={endpoint}&app=QueueARI&channelId={id}")
+    };
+    assert_eq!(bench.does("POST", &create("PJSIP/1001", "x")).0, 409);
+    assert_eq!(bench.does("POST", &create("PJSIP/9999", "z")).0, 500);
+    assert_eq!(bench.does("DELETE", "channels/x").0, 204);
+    assert_eq!(
+        bench.does("POST", &originate("PJSIP/1001", "x")).0,
+        200,
+        "an id is free again"
+    );
+}
+
+#[test]
+fn destroyed_is_told_for_legs_but_not_for_callers() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add("1001", Habit::Busy);
+    let (caller, _) = bench.call(waiting());
+    bench.kinds();
+    bench.pbx.caller_hangs_up(caller);
+    bench.collect();
+    assert_eq!(bench.kinds().last().unwrap(), "StasisEnd");
+    bench.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001&app=QueueARI&channelId=leg",
+    );
+    bench.pass(50);
+    let destroyed = bench.events.last().unwrap().clone();
+    assert_eq!(
+        (
+            &destroyed["cause"],
+            &destroyed["cause_txt"],
+            &destroyed["tech_cause"]
+        ),
+        (&json!(17), &json!("User busy"), &json!(486)),
+    );
+    let kinds = bench.kinds();
+    assert_eq!(
+        kinds,
+        ["Dial", "ChannelHangupRequest", "Dial", "ChannelDestroyed"]
+    );
+}
+
+#[test]
+fn an_answered_leg_rings_answers_and_starts_in_this_order() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add(
+        "1001",
+        Habit::Answer {
+            after_ms: 50,
+            talk_ms: Some(500),
+        },
+    );
+    bench.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001&app=QueueARI&channelId=leg&appArgs=agent,1",
+    );
+    bench.pass(100);
+    let start = bench.events.last().unwrap().clone();
+    assert_eq!(start["args"], json!(["agent", "1"]));
+    assert_eq!(
+        bench.kinds(),
+        [
+            "Dial",
+            "ChannelStateChange",
+            "Dial",
+            "ChannelStateChange",
+            "Dial",
+            "StasisStart"
+        ]
+    );
+    bench.pass(1000);
+    let kinds = bench.kinds();
+    assert_eq!(kinds[0], "ChannelHangupRequest");
+    assert_eq!(kinds[kinds.len() - 2..], ["StasisEnd", "ChannelDestroyed"]);
+}
+
+#[test]
+fn a_silent_phone_ends_at_the_time_out_with_cause_19() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add("1001", Habit::Silent);
+    bench.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001&app=QueueARI&channelId=leg&timeout=1",
+    );
+    bench.pass(999);
+    assert_eq!(bench.kinds(), ["Dial"]);
+    bench.pass(1);
+    assert_eq!(bench.events[0]["cause"], 19);
+    assert_eq!(bench.kinds(), ["ChannelDestroyed"]);
+}
+
+#[test]
+fn music_queued_behind_sounds_plays_after_them() {
+    let mut bench = Bench::new();
+    let (caller, id) = bench.call(waiting());
+    bench.kinds();
+    let play = format!("channels/{id}/play?media=sound:queue-thereare,number:3");
+    assert_eq!(bench.does("POST", &play).0, 201);
+    assert_eq!(bench.does("POST", &format!("channels/{id}/moh")).0, 204);
+    assert_eq!(
+        bench.hears(caller),
+        Hearing::Sound("sound:queue-thereare".into())
+    );
+    bench.pass(2300);
+    assert_eq!(bench.hears(caller), Hearing::Sound("number:3".into()));
+    bench.pass(400);
+    assert_eq!(
+        bench.kinds(),
+        ["PlaybackStarted", "PlaybackContinuing", "PlaybackFinished"]
+    );
+    assert_eq!(
+        bench.hears(caller),
+        Hearing::Music {
+            class: "default".into()
+        }
+    );
+}
+
+#[test]
+fn the_same_playback_id_plays_twice() {
+    let mut bench = Bench::new();
+    let (_, id) = bench.call(waiting());
+    bench.kinds();
+    for _ in 0..2 {
+        let play = format!("channels/{id}/play/same?media=sound:sorry");
+        assert_eq!(bench.does("POST", &play).0, 201);
+    }
+    bench.pass(10_000);
+    assert_eq!(
+        bench
+            .kinds()
+            .iter()
+            .filter(|kind| *kind == "PlaybackFinished")
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn a_second_websocket_replaces_the_first_and_survives_its_closing() {
+    let mut bench = Bench::new();
+    bench.pbx.ws_open(2, &[APP.to_owned()], false);
+    bench.collect();
+    assert_eq!(bench.kinds(), ["ApplicationReplaced"]);
+    bench.pbx.ws_close(1);
+    let (caller, _) = bench.call(waiting());
+    assert_eq!(bench.pbx.caller_state(caller), Some(CallerState::Waiting));
+}
+
+#[test]
+fn an_application_with_channels_outlives_its_websocket_but_misses_events() {
+    let mut bench = Bench::new();
+    let (caller, id) = bench.call(waiting());
+    bench.does(
+        "POST",
+        "applications/QueueARI/subscription?eventSource=deviceState:,channel:",
+    );
+    bench.pbx.ws_close(1);
+    let (status, app) = bench.does("GET", "applications/QueueARI");
+    assert_eq!((status, &app["channel_ids"]), (200, &json!([id])));
+    assert_eq!(
+        app["device_names"],
+        json!([]),
+        "subscriptions to all are lost"
+    );
+    bench.events.clear();
+    let (other, _) = bench.call(waiting());
+    assert_eq!(bench.pbx.caller_state(other), Some(CallerState::Ended));
+    bench.pbx.ws_open(2, &[APP.to_owned()], false);
+    bench.collect();
+    assert!(
+        bench.events.is_empty(),
+        "no StasisStart for channels already inside"
+    );
+    bench.pbx.caller_hangs_up(caller);
+    bench.collect();
+    assert!(bench.kinds().contains(&"StasisEnd".to_owned()));
+    bench.pbx.ws_close(2);
+    assert_eq!(bench.does("GET", "applications/QueueARI").0, 404);
+}
+
+#[test]
+fn a_hostile_call_blinds_the_list_but_not_the_application() {
+    let mut bench = Bench::new();
+    let (_, id) = bench.call(CallSpec {
+        hostile: true,
+        ..waiting()
+    });
+    assert!(bench.events.is_empty());
+    assert_eq!(bench.does("GET", "channels").0, 500);
+    assert_eq!(
+        bench.does("GET", &format!("channels/{id}")),
+        (200, Value::Null)
+    );
+    assert_eq!(
+        bench.does("GET", "applications/QueueARI").1["channel_ids"],
+        json!([id])
+    );
+    assert_eq!(bench.does("DELETE", &format!("channels/{id}")).0, 204);
+    assert_eq!(bench.does("GET", "channels"), (200, json!([])));
+}
+
+#[test]
+fn dialplan_mode_dials_the_call_string_and_comes_back_when_busy() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add("1001", Habit::Busy);
+    bench.pbx.phone_add(
+        "1002",
+        Habit::Answer {
+            after_ms: 20,
+            talk_ms: Some(1000),
+        },
+    );
+    let (caller, id) = bench.call(CallSpec::new("qd-sales", "5551000"));
+    let set =
+        |number: &str| format!("channels/{id}/variable?variable=call_string&value=PJSIP/{number}");
+    assert_eq!(bench.does("POST", &set("1001")).0, 204);
+    assert_eq!(
+        bench.does("POST", &format!("channels/{id}/continue")).0,
+        204
+    );
+    assert_eq!(bench.does("POST", &format!("channels/{id}/moh")).0, 409);
+    bench.events.clear();
+    bench.pass(50);
+    assert_eq!(bench.events[0]["args"], json!(["again", "BUSY"]));
+    assert_eq!(bench.does("POST", &set("1002")).0, 204);
+    assert_eq!(
+        bench.does("POST", &format!("channels/{id}/continue")).0,
+        204
+    );
+    bench.pass(100);
+    assert_eq!(bench.pbx.callers[&caller].talked_to, ["1002"]);
+    bench.pass(2000);
+    let end = bench.pbx.callers[&caller].end.clone().unwrap();
+    assert_eq!(
+        end.by,
+        EndedBy::Dialplan,
+        "without option g the caller ends with the agent"
+    );
+}
+
+#[test]
+fn continue_brings_variables_back_and_a_bad_context_drops_the_call() {
+    let mut bench = Bench::new();
+    let (caller, id) = bench.call(waiting());
+    bench.does(
+        "POST",
+        &format!("channels/{id}/variable?variable=QUEUESTATUS&value=TIMEOUT"),
+    );
+    let on = format!("channels/{id}/continue?context=fallback&extension=s&priority=1");
+    assert_eq!(bench.does("POST", &on).0, 204);
+    let end = bench.pbx.callers[&caller].end.clone().unwrap();
+    assert_eq!(end.dialplan["QUEUESTATUS"], "TIMEOUT");
+    assert_eq!(end.continued_to, Some(("fallback".into(), "s".into(), 1)));
+    let (caller, id) = bench.call(waiting());
+    assert_eq!(
+        bench
+            .does("POST", &format!("channels/{id}/continue?label=nope"))
+            .0,
+        404
+    );
+    assert_eq!(
+        bench
+            .does("POST", &format!("channels/{id}/continue?context=nowhere"))
+            .0,
+        204
+    );
+    let end = bench.pbx.callers[&caller].end.clone().unwrap();
+    assert_eq!((end.by, end.continued_to), (EndedBy::Dialplan, None));
+}
+
+#[test]
+fn device_states_follow_the_phone() {
+    let mut bench = Bench::new();
+    let subscribe = "applications/QueueARI/subscription?eventSource=deviceState:PJSIP/1001";
+    assert_eq!(bench.does("POST", subscribe).0, 200);
+    bench.pbx.phone_add(
+        "1001",
+        Habit::Answer {
+            after_ms: 50,
+            talk_ms: Some(100),
+        },
+    );
+    bench.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001&app=other&channelId=leg",
+    );
+    bench.pbx.ws_open(2, &["other".to_owned()], false);
+    bench.pass(500);
+    bench.pbx.phone_register("1001", false);
+    bench.collect();
+    let states: Vec<_> = bench
+        .events
+        .iter()
+        .filter(|event| event["type"] == "DeviceStateChanged")
+        .map(|event| event["device_state"]["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        states,
+        ["NOT_INUSE", "RINGING", "INUSE", "NOT_INUSE", "UNAVAILABLE"]
+    );
+    let (status, state) = bench.does("GET", "deviceStates/PJSIP%2F1001");
+    assert_eq!((status, &state["state"]), (200, &json!("UNAVAILABLE")));
+    assert_eq!(bench.does("GET", "deviceStates/PJSIP/1001").0, 404);
+}
+
+#[test]
+fn dialling_a_created_leg_twice_kills_it() {
+    let mut bench = Bench::new();
+    bench.pbx.phone_add("1001", Habit::NoAnswer);
+    bench.does(
+        "POST",
+        "channels/create?endpoint=PJSIP/1001&app=QueueARI&channelId=leg",
+    );
+    assert_eq!(bench.kinds(), ["StasisStart"]);
+    assert_eq!(bench.does("POST", "channels/leg/dial").0, 204);
+    assert_eq!(bench.does("POST", "channels/leg/dial").0, 204);
+    assert_eq!(bench.does("GET", "channels/leg").0, 404);
+    bench.does(
+        "POST",
+        "channels/create?endpoint=PJSIP/1001&app=QueueARI&channelId=leg",
+    );
+    bench.does("POST", "channels/leg/dial");
+    bench.pass(20);
+    assert_eq!(bench.does("POST", "channels/leg/dial").0, 409);
+}
+
+#[test]
+fn adding_channels_is_all_or_nothing() {
+    let mut bench = Bench::new();
+    let (_, id) = bench.call(waiting());
+    bench.does("POST", "bridges?bridgeId=b");
+    assert_eq!(
+        bench
+            .does("POST", &format!("bridges/b/addChannel?channel={id},nobody"))
+            .0,
+        400
+    );
+    assert_eq!(bench.does("GET", "bridges/b").1["channels"], json!([]));
+    assert_eq!(
+        bench
+            .does("POST", &format!("bridges/b/removeChannel?channel={id}"))
+            .0,
+        422
+    );
+    assert_eq!(bench.does("POST", "bridges?bridgeId=b").0, 409);
+    assert_eq!(bench.does("POST", "bridges/b/addChannel").0, 400);
+    assert_eq!(bench.does("DELETE", "bridges/b").0, 204);
+    assert_eq!(bench.does("DELETE", "bridges/b").0, 404);
+    assert_eq!(bench.does("PUT", "bridges").0, 405);
+    let token = bench.ask("POST", "channels", "{nonsense");
+    assert_eq!(bench.status_of(token), Some(400));
+}
+
+#[test]
+fn reported_variables_are_shown_with_the_channel() {
+    let mut bench = Bench::new();
+    let (_, id) = bench.call(waiting());
+    let body = r#"{"variables":{"hf_b":{"value":"2","report_events":true},"plain":"x"}}"#;
+    let token = bench.ask("POST", &format!("channels/{id}/variables"), body);
+    assert_eq!(bench.status_of(token), Some(204));
+    let (_, channel) = bench.does("GET", &format!("channels/{id}"));
+    assert_eq!(channel["channelvars"], json!({ "hf_b": "2" }));
+}
+
+#[test]
+fn a_call_over_a_trunk_reaches_the_phone_at_the_other_and_ends_on_both() {
+    let (mut a, mut b) = (Bench::new(), Bench::new());
+    b.pbx.config.name = "b".into();
+    a.pbx.trunk_add("b");
+    b.pbx.trunk_add("a");
+    b.pbx.phone_add(
+        "1001",
+        Habit::Answer {
+            after_ms: 50,
+            talk_ms: Some(500),
+        },
+    );
+    let run = |a: &mut Bench, b: &mut Bench, ms: u64| {
+        for _ in 0..ms {
+            a.pbx.advance(a.pbx.now + 1);
+            b.pbx.advance(b.pbx.now + 1);
+            loop {
+                let from_a = a.pbx.take_outputs();
+                let from_b = b.pbx.take_outputs();
+                if from_a.is_empty() && from_b.is_empty() {
+                    break;
+                }
+                for output in from_a {
+                    match output {
+                        Output::Trunk { message, .. } => b.pbx.trunk_message("a", message),
+                        Output::Event { text, .. } => {
+                            a.events.push(serde_json::from_str(&text).unwrap());
+                        }
+                        _ => {}
+                    }
+                }
+                for output in from_b {
+                    if let Output::Trunk { message, .. } = output {
+                        a.pbx.trunk_message("b", message);
+                    }
+                }
+            }
+        }
+    };
+    let (status, _) = a.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001@trunk-b&app=QueueARI&channelId=leg",
+    );
+    assert_eq!(status, 200);
+    run(&mut a, &mut b, 200);
+    assert_eq!(a.kinds().last().unwrap(), "StasisStart");
+    assert_eq!(b.pbx.phones["1001"].device_state().as_str(), "INUSE");
+    run(&mut a, &mut b, 600);
+    assert_eq!(a.kinds().last().unwrap(), "ChannelDestroyed");
+    assert!(b.pbx.channels.is_empty() && b.pbx.bridges.is_empty());
+    assert_eq!(b.pbx.phones["1001"].device_state().as_str(), "NOT_INUSE");
+    a.does(
+        "POST",
+        "channels?endpoint=PJSIP/1001@trunk-b&app=QueueARI&channelId=leg",
+    );
+    run(&mut a, &mut b, 10);
+    assert_eq!(b.pbx.phones["1001"].device_state().as_str(), "RINGING");
+    a.pbx.request(
+        1,
+        &Request::parse("DELETE", "channels/leg", "reason=answered_elsewhere", b""),
+    );
+    run(&mut a, &mut b, 10);
+    assert_eq!(a.events.last().unwrap()["cause"], 26);
+    assert_eq!(b.pbx.phones["1001"].device_state().as_str(), "NOT_INUSE");
+    assert!(b.pbx.channels.is_empty());
+}
+
+#[test]
+fn the_same_inputs_give_the_same_outputs() {
+    let run = || {
+        let mut bench = Bench::new();
+        bench.pbx.phone_add(
+            "1001",
+            Habit::Answer {
+                after_ms: 30,
+                talk_ms: Some(70),
+            },
+        );
+        for _ in 0..5 {
+            bench.call(waiting());
+            bench.does("POST", "channels?endpoint=PJSIP/1001&app=QueueARI");
+            bench.does("POST", "bridges");
+            bench.pass(40);
+        }
+        (bench.events, bench.answers)
+    };
+    assert_eq!(run(), run());
+}
