@@ -130,7 +130,7 @@ impl Driver {
             let take_back_at = self.take_back_at;
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => break,
+                () = stop(&mut stopping) => break,
                 Some(ended) = self.tasks.join_next() => self.actor_ended(ended),
                 batch = self.applied.recv() => self.wake(batch),
                 Some(()) = self.lost.1.recv() => self.asterisk_lost(),
@@ -554,6 +554,11 @@ impl Driver {
     pub(crate) fn node(&self) -> &str {
         &self.ctx.shared.config.node.name
     }
+}
+
+async fn stop(stopping: &mut watch::Receiver<bool>) {
+    // An error cannot be: the sender lives as long as the node.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 async fn at(moment: Option<Instant>) {
