@@ -4,7 +4,7 @@ use super::Apply;
 use crate::call::{Outcome, Phase};
 use crate::command::{DeviceState, EndedBy, FailCause};
 use crate::event::Event;
-use crate::id::{ChannelId, NodeName, PbxId};
+use crate::id::{CallId, ChannelId, NodeName, PbxId};
 use crate::index::Subject;
 use crate::limits::{DURATION_MS_MAX, PBXES_MAX};
 use crate::pbx::{Pbx, Sight};
@@ -65,14 +65,7 @@ impl Apply<'_> {
         } else {
             EndedBy::Caller
         };
-        for id in self
-            .state
-            .index
-            .on_pbx
-            .get(pbx)
-            .cloned()
-            .unwrap_or_default()
-        {
+        for id in self.calls_on(pbx) {
             let Some(call) = self.state.calls.get(&id) else {
                 continue;
             };
@@ -95,10 +88,9 @@ impl Apply<'_> {
         }
         let seen = pbx.sight != Sight::Down;
         pbx.sight = Sight::Down;
-        if lost {
-            self.give_up(id);
-        }
-        if seen || lost {
+        // Said once: a second report of the same loss finds nothing left to give up.
+        let gave_up = lost && self.give_up(id);
+        if seen || gave_up {
             self.emit(Event::PbxDown {
                 pbx: id.clone(),
                 lost,
@@ -109,21 +101,19 @@ impl Apply<'_> {
     }
 
     /// The Asterisk is gone, its channels with it. Phones that were registered there are not
-    /// reachable there; what other Asterisks say of them still counts.
-    fn give_up(&mut self, pbx: &PbxId) {
-        for call in self
-            .state
-            .index
-            .on_pbx
-            .get(pbx)
-            .cloned()
-            .unwrap_or_default()
-        {
+    /// reachable there; what other Asterisks say of them still counts. Answers whether there was
+    /// anything to give up.
+    fn give_up(&mut self, pbx: &PbxId) -> bool {
+        let calls = self.calls_on(pbx);
+        let had_calls = !calls.is_empty();
+        for call in calls {
             self.call_gone(call, Outcome::Lost, EndedBy::Failure);
         }
         let mut touched = Vec::new();
         for agent in self.state.agents.values_mut() {
-            if let Some(device) = agent.devices.get_mut(pbx) {
+            if let Some(device) = agent.devices.get_mut(pbx)
+                && *device != DeviceState::Unavailable
+            {
                 *device = DeviceState::Unavailable;
                 touched.push(agent.id.clone());
             }
@@ -133,6 +123,7 @@ impl Apply<'_> {
             pbx.sight = Sight::Down;
             pbx.lost_at = None;
         }
+        had_calls || !touched.is_empty()
     }
 
     pub(super) fn node_away(&mut self, node: &NodeName, node_lost_after_ms: u64) -> Reply {
@@ -186,6 +177,11 @@ impl Apply<'_> {
         });
         self.give_up(id);
         self.touch_pbx(id);
+    }
+
+    fn calls_on(&self, pbx: &PbxId) -> BTreeSet<CallId> {
+        let calls = self.state.index.on_pbx.get(pbx);
+        calls.cloned().unwrap_or_default()
     }
 
     fn touch_pbx(&mut self, pbx: &PbxId) {
