@@ -63,6 +63,11 @@ impl CallerRef {
         }
     }
 
+    /// Its actor has ended.
+    pub fn is_dead(&self) -> bool {
+        self.mail.is_closed()
+    }
+
     /// The replica has changed something about the call.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -98,12 +103,20 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// For a channel that entered, or that a comparison found (`have` filled in).
-    pub fn new(ctx: Arc<Ctx>, channel: Channel, args: Vec<String>, have: Have) -> (Caller, CallerRef) {
+    pub fn new(
+        ctx: Arc<Ctx>,
+        channel: Channel,
+        args: Vec<String>,
+        have: Have,
+    ) -> (Caller, CallerRef) {
         let (sender, mail) = mpsc::channel(ctx.shared.config.limits.mailbox_max);
         let wake = Arc::new(Notify::new());
         let overrun = Arc::new(AtomicBool::new(false));
-        let address =
-            CallerRef { mail: sender, wake: wake.clone(), overrun: overrun.clone() };
+        let address = CallerRef {
+            mail: sender,
+            wake: wake.clone(),
+            overrun: overrun.clone(),
+        };
         // A playback that is taken over may have ended meanwhile.
         let playback_until = have.playback.as_ref().map(|_| Instant::now());
         let caller = Caller {
@@ -156,7 +169,9 @@ impl Caller {
             let wanted = self.wanted(sight);
             self.fall_back_without_quorum(&wanted);
             let mut acted = false;
-            for step in plan(self.call, &wanted, &self.have) {
+            // A replica that may be old is not obeyed.
+            let call = self.call.filter(|_| sight != Sight::Blind);
+            for step in plan(call, &wanted, &self.have) {
                 match step {
                     Step::Propose(fact) => self.note(fact),
                     Step::Join if sight != Sight::Clear => {}
@@ -182,7 +197,7 @@ impl Caller {
     }
 
     fn wanted(&mut self, sight: Sight) -> Want {
-        if sight != Sight::Clear && self.call.is_none() {
+        if sight == Sight::Blind {
             return Want::Nothing;
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
@@ -193,7 +208,11 @@ impl Caller {
                 let channel = ChannelId::new(channel.as_str()).ok()?;
                 state.call_of(&ctx.pbx, &channel).map(|call| call.id)
             });
-            (call, call.map(|call| want(state, &ctx.local, call)).unwrap_or(Want::Nothing))
+            (
+                call,
+                call.map(|call| want(state, &ctx.local, call))
+                    .unwrap_or(Want::Nothing),
+            )
         });
         self.call = call;
         wanted
@@ -211,18 +230,29 @@ impl Caller {
         let asked = self.join.as_ref().map(|join| join.queue.clone());
         let leave = self.ctx.shared.raft.read(|machine| {
             let state = &machine.0;
-            let queue = known.and_then(|call| state.call(call)).map(|call| call.queue.clone());
-            leave_unserved(queue.or(asked).and_then(|queue| state.queue(&queue)), "NOQUORUM")
+            let queue = known
+                .and_then(|call| state.call(call))
+                .map(|call| call.queue.clone());
+            leave_unserved(
+                queue.or(asked).and_then(|queue| state.queue(&queue)),
+                "NOQUORUM",
+            )
         });
         self.log("no quorum, the caller goes to the fallback");
-        self.ctx.shared.metrics.update(|metrics| metrics.callers_no_quorum += 1);
+        self.ctx
+            .shared
+            .metrics
+            .update(|metrics| metrics.callers_no_quorum += 1);
         self.have.sent_away = Some(leave);
         self.have.no_quorum = true;
     }
 
     /// Back to the dialplan with a `QUEUESTATUS`, by our own decision.
     pub(crate) fn send_away(&mut self, status: &str) {
-        self.ctx.shared.metrics.update(|metrics| metrics.callers_refused += 1);
+        self.ctx
+            .shared
+            .metrics
+            .update(|metrics| metrics.callers_refused += 1);
         self.have.sent_away = Some(Leave {
             status: Some(status.into()),
             prompts: Vec::new(),
@@ -233,7 +263,10 @@ impl Caller {
 
     /// Puts a fact in line, unless it is there or its answer is known.
     pub(crate) fn note(&mut self, fact: Command) {
-        let in_flight = self.in_flight.as_ref().is_some_and(|(command, _)| *command == fact);
+        let in_flight = self
+            .in_flight
+            .as_ref()
+            .is_some_and(|(command, _)| *command == fact);
         if in_flight || self.settled.contains(&fact) || self.facts.contains(&fact) {
             return;
         }
@@ -254,7 +287,10 @@ impl Caller {
     }
 
     async fn wait(&mut self) {
-        let timers = [self.retry_at, self.playback_until.filter(|_| self.have.playback.is_some())];
+        let timers = [
+            self.retry_at,
+            self.playback_until.filter(|_| self.have.playback.is_some()),
+        ];
         let next = timers.into_iter().flatten().min();
         let timer = async {
             match next {
@@ -289,7 +325,8 @@ impl Caller {
                 {
                     // Back from the dialplan: the same join is asked for again.
                     self.args.clone_from(args);
-                    self.settled.retain(|fact| !matches!(fact, Command::CallerJoin(_)));
+                    self.settled
+                        .retain(|fact| !matches!(fact, Command::CallerJoin(_)));
                     self.log("the caller is back from the dialplan");
                 }
                 self.retry_at = None;
@@ -310,7 +347,9 @@ impl Caller {
     }
 
     fn answered(&mut self, answer: Result<Applied<Reply>, ProposeError>) {
-        let Some((fact, _)) = self.in_flight.take() else { return };
+        let Some((fact, _)) = self.in_flight.take() else {
+            return;
+        };
         let reply = match answer {
             Ok(applied) => applied.reply,
             Err(error) => {
@@ -344,7 +383,10 @@ impl Caller {
                 let granted = reply.is_ok();
                 let (node, call) = (self.node(), self.call.map(|c| c.0));
                 tracing::info!(node, call, %agent, attempt = attempt.0, granted, "agent answered");
-                let channel = self.have.leg(*attempt, agent).map(|leg| leg.channel.clone());
+                let channel = self
+                    .have
+                    .leg(*attempt, agent)
+                    .map(|leg| leg.channel.clone());
                 if let Some(leg) = channel.and_then(|channel| self.have.leg_mut(&channel)) {
                     leg.refused = !granted;
                 }
@@ -373,7 +415,11 @@ impl Caller {
         }
         match self.call {
             None => true,
-            Some(call) => self.ctx.shared.raft.read(|machine| machine.0.call(call).is_none()),
+            Some(call) => self
+                .ctx
+                .shared
+                .raft
+                .read(|machine| machine.0.call(call).is_none()),
         }
     }
 

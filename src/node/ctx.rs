@@ -1,6 +1,7 @@
 //! What all actors of one Asterisk have in common.
 
 use crate::config::AsteriskSection;
+use crate::devices::Outbox;
 use crate::handle::Shared;
 use crate::proposer::Proposer;
 use crate::want::Local;
@@ -32,6 +33,7 @@ pub(crate) struct Ctx {
     pub epoch: AtomicU64,
     pub sight: watch::Sender<Sight>,
     pub vars: Vars,
+    pub devices: Outbox,
 }
 
 /// Variables whose names are ours but that ARI's own list does not have, checked once.
@@ -76,13 +78,23 @@ pub(crate) fn way_out(exit: &holdfast_acd::settings::Exit) -> Continue {
         tracing::warn!(what, %error, "an exit of a queue cannot be used");
     };
     let context = exit.context.as_deref().and_then(|text| {
-        Context::new(text).inspect_err(|error| told("context", error.clone())).ok()
+        Context::new(text)
+            .inspect_err(|error| told("context", error.clone()))
+            .ok()
     });
-    let exten = exit
-        .exten
-        .as_deref()
-        .and_then(|text| Exten::new(text).inspect_err(|error| told("exten", error.clone())).ok());
+    let exten = exit.exten.as_deref().and_then(|text| {
+        Exten::new(text)
+            .inspect_err(|error| told("exten", error.clone()))
+            .ok()
+    });
     // An extension elsewhere begins at its first priority.
-    let priority = exit.priority.or((context.is_some() || exten.is_some()).then_some(1));
-    Continue { context, exten, priority, label: None }
+    let priority = exit
+        .priority
+        .or((context.is_some() || exten.is_some()).then_some(1));
+    Continue {
+        context,
+        exten,
+        priority,
+        label: None,
+    }
 }

@@ -45,19 +45,30 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
             () = duties(&shared, lead.term) => {}
         }
-        tracing::info!(node, term = lead.term, "this node does not distribute any more");
+        tracing::info!(
+            node,
+            term = lead.term,
+            "this node does not distribute any more"
+        );
     }
 }
 
 /// Distributes until this node may not. Dropped at any await.
 async fn duties(shared: &Shared, term: u64) {
     let mut applied = shared.raft.applied();
-    let mut told = Told { since: Instant::now(), nodes: BTreeMap::new() };
+    let mut told = Told {
+        since: Instant::now(),
+        nodes: BTreeMap::new(),
+    };
     loop {
         applied.borrow_and_update();
         let decisions = decide(shared, &mut told);
         if !decisions.is_empty() {
-            match shared.raft.propose_as_leader(term, decisions.clone(), DEADLINE).await {
+            match shared
+                .raft
+                .propose_as_leader(term, decisions.clone(), DEADLINE)
+                .await
+            {
                 Ok(answers) => {
                     let made = |(command, answer): &(&Command, &holdfast_raft::Applied<_>)| {
                         matches!(command, Command::OfferMake { .. })
@@ -65,7 +76,9 @@ async fn duties(shared: &Shared, term: u64) {
                     };
                     let offers = decisions.iter().zip(&answers).filter(made).count() as u64;
                     let all_refused = answers.iter().all(|answer| answer.reply.is_err());
-                    shared.metrics.update(|metrics| metrics.offers_made += offers);
+                    shared
+                        .metrics
+                        .update(|metrics| metrics.offers_made += offers);
                     if !all_refused {
                         continue;
                     }
@@ -105,7 +118,13 @@ fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
     let raft = &shared.raft;
     let now = raft.now_ms();
     let mut rng = rand::rng();
-    let mut random = |below: u64| if below == 0 { 0 } else { rng.random_range(0..below) };
+    let mut random = |below: u64| {
+        if below == 0 {
+            0
+        } else {
+            rng.random_range(0..below)
+        }
+    };
     let silent = silent_nodes(shared, told);
     raft.read(|machine| {
         let state = &machine.0;
@@ -127,7 +146,10 @@ fn silent_nodes(shared: &Shared, told: &Told) -> BTreeSet<String> {
     let limit = shared.config.timing.node_away_after.as_ms();
     let silent = |heard: Option<u64>| unheard_ms(heard, told) >= limit;
     let peers = shared.raft.peers().into_iter();
-    peers.filter(|peer| silent(peer.last_heard_ms)).map(|peer| peer.name).collect()
+    peers
+        .filter(|peer| silent(peer.last_heard_ms))
+        .map(|peer| peer.name)
+        .collect()
 }
 
 fn unheard_ms(heard: Option<u64>, told: &Told) -> u64 {
@@ -175,7 +197,11 @@ fn until_next(shared: &Shared, told: &Told) -> Duration {
     let to_silence = raft.peers().into_iter().map(|peer| {
         let unheard = unheard_ms(peer.last_heard_ms, told);
         // A silent node's return shows in its answers alone: look again after a while.
-        if unheard < limit { limit - unheard + 1 } else { limit.min(500) }
+        if unheard < limit {
+            limit - unheard + 1
+        } else {
+            limit.min(500)
+        }
     });
     let ms = to_deadline.into_iter().chain(to_silence).min();
     ms.map_or(IDLE, Duration::from_millis)

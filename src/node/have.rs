@@ -150,7 +150,10 @@ pub(crate) struct Have {
 impl Have {
     pub fn leg(&self, attempt: Attempt, agent: &AgentId) -> Option<&Leg> {
         // The newest: an older one of the same offer belongs to an epoch that is over.
-        self.legs.iter().rev().find(|leg| leg.attempt == attempt && leg.agent == *agent)
+        self.legs
+            .iter()
+            .rev()
+            .find(|leg| leg.attempt == attempt && leg.agent == *agent)
     }
 
     pub fn leg_mut(&mut self, channel: &str) -> Option<&mut Leg> {
@@ -158,7 +161,10 @@ impl Have {
     }
 
     pub fn bridged_with(&self, attempt: Attempt, agent: &AgentId) -> bool {
-        let with = self.bridge.as_ref().and_then(|bridge| bridge.with.as_deref());
+        let with = self
+            .bridge
+            .as_ref()
+            .and_then(|bridge| bridge.with.as_deref());
         with.is_some() && with == self.leg(attempt, agent).map(|leg| leg.channel.as_str())
     }
 
@@ -175,20 +181,36 @@ impl Have {
     pub fn observe(&mut self, event: &Event) {
         match event {
             Event::PlaybackFinished { playback, .. } => self.playback_finished(playback),
-            Event::StasisStart { channel, replace_channel: Some(old), .. } => {
+            Event::StasisStart {
+                channel,
+                replace_channel: Some(old),
+                ..
+            } => {
                 if self.leg_mut(&old.id).is_some_and(|leg| leg.lives()) {
-                    self.replacement =
-                        Some(Replacement { channel: channel.id.clone(), lives: true });
+                    self.replacement = Some(Replacement {
+                        channel: channel.id.clone(),
+                        lives: true,
+                    });
                 }
             }
-            Event::Dial { peer, dialstatus, .. } => self.dial(peer, dialstatus),
+            Event::Dial {
+                peer, dialstatus, ..
+            } => self.dial(peer, dialstatus),
             other => {
-                let Some(channel) = other.channel() else { return };
+                let Some(channel) = other.channel() else {
+                    return;
+                };
                 if channel.id == self.channel {
                     self.observe_caller(other);
-                } else if self.replacement.as_ref().is_some_and(|r| r.channel == channel.id) {
-                    if matches!(other, Event::StasisEnd { .. } | Event::ChannelDestroyed { .. })
-                        && let Some(replacement) = &mut self.replacement
+                } else if self
+                    .replacement
+                    .as_ref()
+                    .is_some_and(|r| r.channel == channel.id)
+                {
+                    if matches!(
+                        other,
+                        Event::StasisEnd { .. } | Event::ChannelDestroyed { .. }
+                    ) && let Some(replacement) = &mut self.replacement
                     {
                         replacement.lives = false;
                     }
@@ -215,7 +237,11 @@ impl Have {
             Event::StasisEnd { .. } => {
                 let lives_on = !self.hanging_up && (self.place == Place::Dialplan || self.let_go);
                 if self.place != Place::Gone {
-                    self.place = if lives_on { Place::Dialplan } else { Place::Gone };
+                    self.place = if lives_on {
+                        Place::Dialplan
+                    } else {
+                        Place::Gone
+                    };
                 }
                 self.music = None;
                 self.playback = None;
@@ -247,7 +273,10 @@ impl Have {
         let Some(leg) = self.leg_mut(id) else { return };
         if let LegState::Ended(_) = leg.state {
             // A request that ran late has made it again: it is not ours any more.
-            if !matches!(event, Event::ChannelDestroyed { .. } | Event::StasisEnd { .. }) {
+            if !matches!(
+                event,
+                Event::ChannelDestroyed { .. } | Event::StasisEnd { .. }
+            ) {
                 leg.state = LegState::Made;
                 leg.refused = true;
                 leg.hung_up = false;
@@ -290,8 +319,14 @@ impl Have {
             return;
         }
         // Legs that the dialplan has dialled: told apart by the name of their device.
-        let device = peer.name.rsplit_once('-').map_or(peer.name.as_str(), |(device, _)| device);
-        let mut owners = self.dial_names.iter().filter(|(_, name)| name.as_str() == device);
+        let device = peer
+            .name
+            .rsplit_once('-')
+            .map_or(peer.name.as_str(), |(device, _)| device);
+        let mut owners = self
+            .dial_names
+            .iter()
+            .filter(|(_, name)| name.as_str() == device);
         let owner = match (owners.next(), owners.next()) {
             (Some((agent, _)), None) => agent.clone(),
             // Several behind one trunk cannot be told apart.
@@ -324,7 +359,12 @@ impl Have {
     /// What a comparison with Asterisk found; of earlier knowledge only what Asterisk cannot tell
     /// is kept.
     pub fn compared(&mut self, found: Found) {
-        let Found { place, legs, bridges, announced } = found;
+        let Found {
+            place,
+            legs,
+            bridges,
+            announced,
+        } = found;
         if place == Place::Stasis && self.place == Place::Dialplan {
             self.back_in_stasis();
         }
@@ -340,18 +380,26 @@ impl Have {
         for (channel, key, state) in legs {
             match self.leg_mut(&channel) {
                 Some(leg) => leg.state = state,
-                None => self.legs.push(Leg::new(channel, key.attempt, key.agent, state)),
+                None => self
+                    .legs
+                    .push(Leg::new(channel, key.attempt, key.agent, state)),
             }
         }
-        self.bridge = bridges.into_iter().max_by_key(|(attempt, _)| *attempt).map(
-            |(attempt, members)| {
-                let with = members.contains(&self.channel).then(|| {
-                    let mut live = self.legs.iter().filter(|leg| leg.lives());
-                    live.find(|leg| members.contains(&leg.channel)).map(|leg| leg.channel.clone())
+        self.bridge =
+            bridges
+                .into_iter()
+                .max_by_key(|(attempt, _)| *attempt)
+                .map(|(attempt, members)| {
+                    let with = members.contains(&self.channel).then(|| {
+                        let mut live = self.legs.iter().filter(|leg| leg.lives());
+                        live.find(|leg| members.contains(&leg.channel))
+                            .map(|leg| leg.channel.clone())
+                    });
+                    Bridge {
+                        attempt,
+                        with: with.flatten(),
+                    }
                 });
-                Bridge { attempt, with: with.flatten() }
-            },
-        );
     }
 }
 

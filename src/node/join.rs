@@ -43,8 +43,9 @@ pub(crate) fn read_args(args: &[String]) -> Args {
             "timeout" => read.options.timeout_ms = seconds(),
             "announce" => read.options.announce_ms = seconds(),
             "music" => {
-                read.options.music_class =
-                    MusicClass::new(value).ok().map(|class| class.as_str().to_string());
+                read.options.music_class = MusicClass::new(value)
+                    .ok()
+                    .map(|class| class.as_str().to_string());
             }
             "priority" => read.priority = value.parse().ok(),
             other => tracing::debug!(key = ?other, "unknown stasis argument"),
@@ -79,21 +80,28 @@ pub(crate) fn compose(
     priority: Option<&str>,
 ) -> Result<CallerJoin, BadCaller> {
     let args = read_args(args);
-    let filled = |text: Option<&str>| text.map(str::trim).filter(|t| !t.is_empty()).map(String::from);
+    let filled = |text: Option<&str>| {
+        text.map(str::trim)
+            .filter(|t| !t.is_empty())
+            .map(String::from)
+    };
     let name = filled(variable).or(args.queue).unwrap_or_else(|| {
         let exten = filled(exten).unwrap_or_else(|| channel.dialplan.exten.clone());
         format!("{exten}@{}", channel.dialplan.context)
     });
     let queue = QueueName::new(name).map_err(|error| BadCaller::Name(error.to_string()))?;
-    let id = ChannelId::new(channel.id.as_str())
-        .map_err(|error| BadCaller::Name(error.to_string()))?;
+    let id =
+        ChannelId::new(channel.id.as_str()).map_err(|error| BadCaller::Name(error.to_string()))?;
     Ok(CallerJoin {
         pbx: pbx.clone(),
         channel: id,
         queue,
         number: clean(&channel.caller.number),
         name: clean(&channel.caller.name),
-        priority: priority.and_then(|text| text.trim().parse().ok()).or(args.priority).unwrap_or(0),
+        priority: priority
+            .and_then(|text| text.trim().parse().ok())
+            .or(args.priority)
+            .unwrap_or(0),
         options: args.options,
     })
 }
@@ -109,12 +117,19 @@ pub(crate) async fn read(
     let name = ari.get_variable(&channel.id, &Var::QUEUE_NAME).await?;
     let exten = ari.get_variable(&channel.id, &Var::HOLDFAST_EXTEN).await?;
     let priority = ari.get_variable(&channel.id, &Var::QUEUE_PRIO).await?;
-    let join =
-        compose(pbx, channel, args, name.as_deref(), exten.as_deref(), priority.as_deref());
+    let join = compose(
+        pbx,
+        channel,
+        args,
+        name.as_deref(),
+        exten.as_deref(),
+        priority.as_deref(),
+    );
     if let Ok(join) = &join
         && name.as_deref() != Some(join.queue.as_str())
     {
-        ari.set_variables(&channel.id, &[(Var::QUEUE_NAME, join.queue.as_str())]).await?;
+        ari.set_variables(&channel.id, &[(Var::QUEUE_NAME, join.queue.as_str())])
+            .await?;
     }
     Ok(join)
 }
@@ -131,7 +146,10 @@ mod tests {
     fn channel() -> Channel {
         Channel {
             id: "a-1.1".into(),
-            caller: CallerId { name: "Bob\u{1b}[0m".into(), number: "555\r\n1000".into() },
+            caller: CallerId {
+                name: "Bob\u{1b}[0m".into(),
+                number: "555\r\n1000".into(),
+            },
             dialplan: DialplanPoint {
                 context: "inbound".into(),
                 exten: "700".into(),
@@ -143,7 +161,13 @@ mod tests {
 
     #[test]
     fn arguments_are_a_queue_and_options_in_any_order() {
-        let read = args(&["timeout=60", "support", "announce=30", "music=jazz", "priority=-2"]);
+        let read = args(&[
+            "timeout=60",
+            "support",
+            "announce=30",
+            "music=jazz",
+            "priority=-2",
+        ]);
         assert_eq!(read.queue.as_deref(), Some("support"));
         assert_eq!(read.options.timeout_ms, Some(60_000));
         assert_eq!(read.options.announce_ms, Some(30_000));
@@ -153,7 +177,13 @@ mod tests {
 
     #[test]
     fn odd_values_of_options_are_left_out_and_refuse_nobody() {
-        let read = args(&["timeout=x", "announce=99999999999999999999", "music=../x", "=", "a=b=c"]);
+        let read = args(&[
+            "timeout=x",
+            "announce=99999999999999999999",
+            "music=../x",
+            "=",
+            "a=b=c",
+        ]);
         assert_eq!(read, Args::default());
     }
 
@@ -175,7 +205,14 @@ mod tests {
     #[test]
     fn hostile_queue_names_ask_for_nothing() {
         let pbx = PbxId::new("a").unwrap();
-        for name in ["a/b", "1000&PJSIP/1900", "q\0", "x::y", "\u{202e}x", &"q".repeat(10_000)] {
+        for name in [
+            "a/b",
+            "1000&PJSIP/1900",
+            "q\0",
+            "x::y",
+            "\u{202e}x",
+            &"q".repeat(10_000),
+        ] {
             let refused = compose(&pbx, &channel(), &[], Some(name), None, None);
             assert!(refused.unwrap_err().to_string().len() < 300);
         }

@@ -25,13 +25,25 @@ fn short(pbx: &PbxId) -> &str {
 
 /// `hf-PBX-EPOCH-CALL-ATTEMPT-AGENT`. `None` when the names are too long for ARI together.
 pub(crate) fn leg_channel(pbx: &PbxId, key: &LegKey) -> Option<ChannelId> {
-    let LegKey { epoch, call, attempt, agent } = key;
-    ChannelId::new(&format!("hf-{}-{epoch}-{call}-{attempt}-{agent}", short(pbx))).ok()
+    let LegKey {
+        epoch,
+        call,
+        attempt,
+        agent,
+    } = key;
+    ChannelId::new(&format!(
+        "hf-{}-{epoch}-{call}-{attempt}-{agent}",
+        short(pbx)
+    ))
+    .ok()
 }
 
 /// Reads an id that `leg_channel` made for this Asterisk.
 pub(crate) fn parse_leg(pbx: &PbxId, id: &str) -> Option<LegKey> {
-    let rest = id.strip_prefix("hf-")?.strip_prefix(short(pbx))?.strip_prefix('-')?;
+    let rest = id
+        .strip_prefix("hf-")?
+        .strip_prefix(short(pbx))?
+        .strip_prefix('-')?;
     let mut parts = rest.splitn(4, '-');
     Some(LegKey {
         epoch: parts.next()?.parse().ok()?,
@@ -54,7 +66,10 @@ pub(crate) fn bridge_id(pbx: &PbxId, call: CallId, attempt: Attempt) -> ChannelI
 
 /// Reads an id that `bridge_id` made for this Asterisk.
 pub(crate) fn parse_bridge(pbx: &PbxId, id: &str) -> Option<(CallId, Attempt)> {
-    let rest = id.strip_prefix("hfb-")?.strip_prefix(short(pbx))?.strip_prefix('-')?;
+    let rest = id
+        .strip_prefix("hfb-")?
+        .strip_prefix(short(pbx))?
+        .strip_prefix('-')?;
     let (call, attempt) = rest.split_once('-')?;
     Some((CallId(call.parse().ok()?), Attempt(attempt.parse().ok()?)))
 }
@@ -92,7 +107,13 @@ mod tests {
     #[test]
     fn foreign_ids_are_no_legs_of_ours() {
         let pbx = PbxId::new("a").unwrap();
-        for id in ["1795432327.6", "hf-b-3-71-2-1001", "hf-a-3-71-2-", "hf-a-x-71-2-1001", "hf-a-"] {
+        for id in [
+            "1795432327.6",
+            "hf-b-3-71-2-1001",
+            "hf-a-3-71-2-",
+            "hf-a-x-71-2-1001",
+            "hf-a-",
+        ] {
             assert_eq!(parse_leg(&pbx, id), None, "{id}");
         }
     }
@@ -101,6 +122,9 @@ mod tests {
     fn a_bridge_is_known_again_by_its_id() {
         let pbx = PbxId::new("pbx-a").unwrap();
         let id = bridge_id(&pbx, CallId(7), Attempt(2));
-        assert_eq!(parse_bridge(&pbx, id.as_str()), Some((CallId(7), Attempt(2))));
+        assert_eq!(
+            parse_bridge(&pbx, id.as_str()),
+            Some((CallId(7), Attempt(2)))
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! holds the traps of ARI: stop a playback before any command that it would block, stop the music
 //! before a bridge, hang up losers before joining the winner.
 
-use crate::have::{Closing, Have, Leg, LegState, PlaybackOf, Place};
+use crate::have::{Closing, Have, Leg, LegState, Place, PlaybackOf};
 use crate::want::{Leave, Then, Want, WantLeg};
 use holdfast_acd::call::Prompt;
 use holdfast_acd::command::{EndedBy, FailCause, LeaveReason};
@@ -23,21 +23,40 @@ pub(crate) enum Step {
     StartMusic(String),
     StopMusic,
     /// Plays an announcement as one playback, and queues music behind it.
-    Announce { number: u32, prompts: Vec<Prompt>, music: String },
+    Announce {
+        number: u32,
+        prompts: Vec<Prompt>,
+        music: String,
+    },
     /// Plays the prompts before the caller is let go.
     Close(Vec<String>),
     StopPlayback,
     /// All at once.
-    Originate { attempt: Attempt, ring_s: u32, legs: Vec<WantLeg>, shown: CallerId },
+    Originate {
+        attempt: Attempt,
+        ring_s: u32,
+        legs: Vec<WantLeg>,
+        shown: CallerId,
+    },
     /// Looks whether a leg exists whose request had no answer.
     LookAtLeg(String),
-    HangUpLeg { channel: String, reason: HangupReason },
+    HangUpLeg {
+        channel: String,
+        reason: HangupReason,
+    },
     MakeBridge(Attempt),
     /// Caller and leg in one request.
-    Bridge { attempt: Attempt, channel: String },
+    Bridge {
+        attempt: Attempt,
+        channel: String,
+    },
     DropBridge,
     /// Sets the dial string and continues in the dialplan.
-    Dial { attempt: Attempt, ring_s: u32, legs: Vec<WantLeg> },
+    Dial {
+        attempt: Attempt,
+        ring_s: u32,
+        legs: Vec<WantLeg>,
+    },
     /// Sets the result variables.
     SetResults(Leave),
     Continue(Exit),
@@ -55,7 +74,10 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
         if have.bridge.is_some() {
             steps.push(Step::DropBridge);
         }
-        steps.extend(call.and_then(|call| fact_of_the_end(call, want, have)).map(Step::Propose));
+        steps.extend(
+            call.and_then(|call| fact_of_the_end(call, want, have))
+                .map(Step::Propose),
+        );
         return steps;
     }
     if let Some(leave) = &have.sent_away {
@@ -83,7 +105,11 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
                 steps.push(Step::Join);
             }
         }
-        Want::Wait { music, announcement, exit_keys } => {
+        Want::Wait {
+            music,
+            announcement,
+            exit_keys,
+        } => {
             drop_bridge(have, &mut steps);
             key(call, exit_keys, have, &mut steps);
             if have.place != Place::Stasis {
@@ -100,9 +126,20 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
                 _ => keep_music(music, have, &mut steps),
             }
         }
-        Want::Ring { music, exit_keys, attempt, ring_s, legs, shown } => {
+        Want::Ring {
+            music,
+            exit_keys,
+            attempt,
+            ring_s,
+            legs,
+            shown,
+        } => {
             key(call, exit_keys, have, &mut steps);
-            if have.bridge.as_ref().is_some_and(|bridge| bridge.attempt != *attempt) {
+            if have
+                .bridge
+                .as_ref()
+                .is_some_and(|bridge| bridge.attempt != *attempt)
+            {
                 steps.push(Step::DropBridge);
             }
             ring(call, *attempt, *ring_s, legs, shown, have, &mut steps);
@@ -110,7 +147,11 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
                 keep_music(music, have, &mut steps);
             }
         }
-        Want::Dial { attempt, ring_s, legs } => {
+        Want::Dial {
+            attempt,
+            ring_s,
+            legs,
+        } => {
             dial(call, *attempt, *ring_s, legs, have, &mut steps);
         }
         Want::Away => {
@@ -142,7 +183,10 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
 }
 
 fn in_line(want: &Want) -> bool {
-    matches!(want, Want::Wait { .. } | Want::Ring { .. } | Want::Dial { .. } | Want::Away)
+    matches!(
+        want,
+        Want::Wait { .. } | Want::Ring { .. } | Want::Dial { .. } | Want::Away
+    )
 }
 
 /// Legs of no current offer, of losers, and those that were not granted.
@@ -165,7 +209,10 @@ fn hang_up_what_is_not_wanted(want: &Want, have: &Have, steps: &mut Vec<Step>) {
             }
             _ => HangupReason::Normal,
         };
-        steps.push(Step::HangUpLeg { channel: leg.channel.clone(), reason });
+        steps.push(Step::HangUpLeg {
+            channel: leg.channel.clone(),
+            reason,
+        });
     }
 }
 
@@ -173,25 +220,48 @@ fn hang_up_what_is_not_wanted(want: &Want, have: &Have, steps: &mut Vec<Step>) {
 fn fact_of_the_end(call: CallId, want: &Want, have: &Have) -> Option<Command> {
     match want {
         Want::Nothing => None,
-        _ if have.no_quorum && in_line(want) => {
-            Some(Command::CallerLeave { call, reason: LeaveReason::NoQuorum })
-        }
-        want if in_line(want) => Some(Command::CallerLeave { call, reason: LeaveReason::HungUp }),
+        _ if have.no_quorum && in_line(want) => Some(Command::CallerLeave {
+            call,
+            reason: LeaveReason::NoQuorum,
+        }),
+        want if in_line(want) => Some(Command::CallerLeave {
+            call,
+            reason: LeaveReason::HungUp,
+        }),
         Want::Talk { attempt, agent } => {
             let leg_first = have.leg(*attempt, agent).is_some_and(|leg| leg.ended_first);
-            let by = if leg_first { EndedBy::Agent } else { EndedBy::Caller };
-            Some(Command::CallEnd { call, attempt: *attempt, by })
+            let by = if leg_first {
+                EndedBy::Agent
+            } else {
+                EndedBy::Caller
+            };
+            Some(Command::CallEnd {
+                call,
+                attempt: *attempt,
+                by,
+            })
         }
         Want::TalkInDialplan { attempt, .. } => {
-            let by = if have.dial_ended { EndedBy::Agent } else { EndedBy::Caller };
-            Some(Command::CallEnd { call, attempt: *attempt, by })
+            let by = if have.dial_ended {
+                EndedBy::Agent
+            } else {
+                EndedBy::Caller
+            };
+            Some(Command::CallEnd {
+                call,
+                attempt: *attempt,
+                by,
+            })
         }
         _ => Some(Command::CallReleased { call }),
     }
 }
 
 fn key(call: CallId, exit_keys: &[String], have: &Have, steps: &mut Vec<Step>) {
-    if let Some(key) = exit_keys.iter().find(|key| !key.is_empty() && have.keys.ends_with(*key)) {
+    if let Some(key) = exit_keys
+        .iter()
+        .find(|key| !key.is_empty() && have.keys.ends_with(*key))
+    {
         let reason = LeaveReason::Key(key.clone());
         steps.push(Step::Propose(Command::CallerLeave { call, reason }));
     }
@@ -231,31 +301,64 @@ fn ring(
     let missing: Vec<WantLeg> = legs.iter().filter(missing).cloned().collect();
     if !missing.is_empty() {
         let shown = shown.clone();
-        steps.push(Step::Originate { attempt, ring_s, legs: missing, shown });
+        steps.push(Step::Originate {
+            attempt,
+            ring_s,
+            legs: missing,
+            shown,
+        });
     }
-    if have.bridge.as_ref().is_none_or(|bridge| bridge.attempt != attempt) {
+    if have
+        .bridge
+        .as_ref()
+        .is_none_or(|bridge| bridge.attempt != attempt)
+    {
         steps.push(Step::MakeBridge(attempt));
     }
     for want in legs {
         let agent = want.agent.clone();
         let fact = match have.leg(attempt, &agent) {
-            None if want.endpoint.is_none() => {
-                Command::OfferFail { call, attempt, agent, cause: FailCause::Unreachable }
-            }
+            None if want.endpoint.is_none() => Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause: FailCause::Unreachable,
+            },
             None => continue,
-            Some(Leg { state: LegState::Unsure, channel, .. }) => {
+            Some(Leg {
+                state: LegState::Unsure,
+                channel,
+                ..
+            }) => {
                 steps.push(Step::LookAtLeg(channel.clone()));
                 continue;
             }
-            Some(Leg { state: LegState::Ended(cause), .. }) => {
-                Command::OfferFail { call, attempt, agent, cause: *cause }
-            }
-            Some(Leg { state: LegState::Up, refused: false, .. }) => {
-                Command::OfferAnswer { call, attempt, agent }
-            }
-            Some(Leg { state: LegState::Ringing, .. }) if !want.ringing => {
-                Command::OfferRinging { call, attempt, agent }
-            }
+            Some(Leg {
+                state: LegState::Ended(cause),
+                ..
+            }) => Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause: *cause,
+            },
+            Some(Leg {
+                state: LegState::Up,
+                refused: false,
+                ..
+            }) => Command::OfferAnswer {
+                call,
+                attempt,
+                agent,
+            },
+            Some(Leg {
+                state: LegState::Ringing,
+                ..
+            }) if !want.ringing => Command::OfferRinging {
+                call,
+                attempt,
+                agent,
+            },
             Some(_) => continue,
         };
         steps.push(Step::Propose(fact));
@@ -281,21 +384,42 @@ fn dial(
         if have.playback.is_some() {
             steps.push(Step::StopPlayback);
         }
-        steps.push(Step::Dial { attempt, ring_s, legs: legs.to_vec() });
+        steps.push(Step::Dial {
+            attempt,
+            ring_s,
+            legs: legs.to_vec(),
+        });
         return;
     }
     for leg in legs {
         let agent = leg.agent.clone();
-        let dialled = have.dial_legs.get(&agent).filter(|_| have.dialled == Some(attempt));
+        let dialled = have
+            .dial_legs
+            .get(&agent)
+            .filter(|_| have.dialled == Some(attempt));
         let fact = match dialled {
-            _ if leg.endpoint.is_none() => {
-                Command::OfferFail { call, attempt, agent, cause: FailCause::Unreachable }
-            }
-            Some(LegState::Up) => Command::OfferAnswer { call, attempt, agent },
-            Some(LegState::Ringing) if !leg.ringing => Command::OfferRinging { call, attempt, agent },
-            Some(LegState::Ended(cause)) => {
-                Command::OfferFail { call, attempt, agent, cause: *cause }
-            }
+            _ if leg.endpoint.is_none() => Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause: FailCause::Unreachable,
+            },
+            Some(LegState::Up) => Command::OfferAnswer {
+                call,
+                attempt,
+                agent,
+            },
+            Some(LegState::Ringing) if !leg.ringing => Command::OfferRinging {
+                call,
+                attempt,
+                agent,
+            },
+            Some(LegState::Ended(cause)) => Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause: *cause,
+            },
             _ => continue,
         };
         steps.push(Step::Propose(fact));
@@ -320,10 +444,17 @@ fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mu
             }
             // Also when we know of none: bridged with music, a caller hears both or the music alone.
             steps.push(Step::StopMusic);
-            if have.bridge.as_ref().is_none_or(|bridge| bridge.attempt != attempt) {
+            if have
+                .bridge
+                .as_ref()
+                .is_none_or(|bridge| bridge.attempt != attempt)
+            {
                 steps.push(Step::MakeBridge(attempt));
             }
-            steps.push(Step::Bridge { attempt, channel: leg.channel.clone() });
+            steps.push(Step::Bridge {
+                attempt,
+                channel: leg.channel.clone(),
+            });
         }
         LegState::Unsure => steps.push(Step::LookAtLeg(leg.channel.clone())),
         _ => {}
@@ -369,9 +500,11 @@ fn after_transfer(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> {
         steps.push(Step::HangUpCaller);
     }
     let fact = match (call, want) {
-        (Some(call), Want::Talk { attempt, .. }) => {
-            Some(Command::CallEnd { call, attempt: *attempt, by: EndedBy::Agent })
-        }
+        (Some(call), Want::Talk { attempt, .. }) => Some(Command::CallEnd {
+            call,
+            attempt: *attempt,
+            by: EndedBy::Agent,
+        }),
         (Some(call), Want::Leave(_)) => Some(Command::CallReleased { call }),
         _ => None,
     };

@@ -35,7 +35,12 @@ impl Proposer {
         deadline: Duration,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(max));
-        Self { raft, permits, metrics, deadline }
+        Self {
+            raft,
+            permits,
+            metrics,
+            deadline,
+        }
     }
 
     /// Has a fact written; tries until the answer is known or the deadline has passed.
@@ -44,9 +49,13 @@ impl Proposer {
             self.count("overloaded");
             return Err(ProposeError::Overloaded);
         };
-        self.metrics.proposals_waiting.fetch_add(1, Ordering::Relaxed);
+        self.metrics
+            .proposals_waiting
+            .fetch_add(1, Ordering::Relaxed);
         let result = self.until_known(command).await;
-        self.metrics.proposals_waiting.fetch_sub(1, Ordering::Relaxed);
+        self.metrics
+            .proposals_waiting
+            .fetch_sub(1, Ordering::Relaxed);
         drop(permit);
         self.count(match &result {
             Ok(applied) if applied.reply.is_ok() => "ok",
@@ -86,6 +95,7 @@ impl Proposer {
     }
 
     fn count(&self, result: &'static str) {
-        self.metrics.update(|metrics| *metrics.proposals.entry(result).or_default() += 1);
+        self.metrics
+            .update(|metrics| *metrics.proposals.entry(result).or_default() += 1);
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 /// Looks at the store's view of the leader and keeps `Shared::quorum`.
 pub(crate) async fn watch(shared: Arc<Shared>) {
     let patience = shared.config.timing.no_quorum_after.duration();
-    let mut ticks = interval((patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)));
+    let mut ticks =
+        interval((patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let leadership = shared.raft.leadership();
     let fresh = shared.config.cluster.election_max.as_ms() * 2;
@@ -42,8 +43,12 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 
 /// A leader is known and was heard of within `fresh_ms`.
 fn follows(shared: &Shared, fresh_ms: u64) -> bool {
-    let Some((leader, _)) = shared.raft.leader() else { return false };
+    let Some((leader, _)) = shared.raft.leader() else {
+        return false;
+    };
     let mut peers = shared.raft.peers().into_iter();
-    let heard = peers.find(|peer| peer.name == leader).and_then(|peer| peer.last_heard_ms);
+    let heard = peers
+        .find(|peer| peer.name == leader)
+        .and_then(|peer| peer.last_heard_ms);
     heard.is_some_and(|ms| ms <= fresh_ms)
 }

@@ -15,7 +15,7 @@ use holdfast_acd::call::Prompt;
 use holdfast_acd::command::FailCause;
 use holdfast_acd::{Attempt, CallId, Command};
 use holdfast_ari::{
-    AriError, CallerId, ChannelLookup, Continue, Context, Endpoint, EventSource, Exten,
+    AriError, CallerId, ChannelLookup, Context, Continue, Endpoint, EventSource, Exten,
     HangupReason, MediaUri, MusicClass, Originate, Originated,
 };
 use std::sync::atomic::Ordering;
@@ -38,7 +38,10 @@ impl Caller {
             Err(error) => {
                 let (node, call) = (self.node(), self.call.map(|call| call.0));
                 tracing::debug!(node, call, channel = %self.channel.id, step = name, %error, "step failed");
-                self.ctx.shared.metrics.update(|m| *m.ari_failures.entry(name).or_default() += 1);
+                self.ctx
+                    .shared
+                    .metrics
+                    .update(|m| *m.ari_failures.entry(name).or_default() += 1);
                 match error {
                     AriError::NotFound(_) => {
                         self.have.place = Place::Gone;
@@ -73,23 +76,36 @@ impl Caller {
                 }
             }
             Step::StartMusic(class) => {
-                ari.start_moh(&channel, &music(&class)).await?;
-                self.have.music = Some(class);
+                let asked = join::read_args(&self.args).options.music_class;
+                let class = if class.is_empty() {
+                    asked.unwrap_or_default()
+                } else {
+                    class
+                };
+                let class = music(&class);
+                ari.start_moh(&channel, &class).await?;
+                self.have.music = Some(class.as_str().into());
             }
             Step::StopMusic => {
                 skip_gone(&ari.stop_moh(&channel).await)?;
                 self.have.music = None;
             }
-            Step::Announce { number, prompts, music: class } => {
+            Step::Announce {
+                number,
+                prompts,
+                music: class,
+            } => {
                 let media: Vec<MediaUri> = prompts.iter().filter_map(media).collect();
                 self.have.announced = number;
                 if media.is_empty() {
                     return Ok(());
                 }
-                self.play(format!("a{number}"), &media, PlaybackOf::Announcement).await?;
+                self.play(format!("a{number}"), &media, PlaybackOf::Announcement)
+                    .await?;
                 // Queued behind the playback, so that there is no silence after it.
-                ari.start_moh(&channel, &music(&class)).await?;
-                self.have.music = Some(class);
+                let class = music(&class);
+                ari.start_moh(&channel, &class).await?;
+                self.have.music = Some(class.as_str().into());
             }
             Step::Close(prompts) => {
                 let sounds = prompts.into_iter().map(Prompt::Sound);
@@ -107,18 +123,29 @@ impl Caller {
                     self.have.playback_finished(&playback.id);
                 }
             }
-            Step::Originate { attempt, ring_s, legs, shown } => {
+            Step::Originate {
+                attempt,
+                ring_s,
+                legs,
+                shown,
+            } => {
                 self.originate(attempt, ring_s, legs, shown).await;
             }
             Step::LookAtLeg(leg) => self.look_at_leg(&leg).await?,
             Step::HangUpLeg { channel, reason } => self.hang_up_leg(&channel, reason).await?,
             Step::MakeBridge(attempt) => {
                 let Some(call) = self.call else { return Ok(()) };
-                match ari.create_bridge(&bridge_id(&self.ctx.pbx, call, attempt)).await {
+                match ari
+                    .create_bridge(&bridge_id(&self.ctx.pbx, call, attempt))
+                    .await
+                {
                     Ok(()) | Err(AriError::Conflict(_)) => {}
                     Err(error) => return self.skip_or(error),
                 }
-                self.have.bridge = Some(Bridge { attempt, with: None });
+                self.have.bridge = Some(Bridge {
+                    attempt,
+                    with: None,
+                });
             }
             Step::Bridge { attempt, channel } => self.bridge(attempt, &channel).await?,
             Step::DropBridge => {
@@ -128,7 +155,11 @@ impl Caller {
                 }
                 self.have.bridge = None;
             }
-            Step::Dial { attempt, ring_s, legs } => self.dial(attempt, ring_s, &legs).await?,
+            Step::Dial {
+                attempt,
+                ring_s,
+                legs,
+            } => self.dial(attempt, ring_s, &legs).await?,
             Step::SetResults(leave) => {
                 if let Err(error) = self.set_results(&leave).await {
                     self.skip_or(error)?;
@@ -162,7 +193,10 @@ impl Caller {
         of: PlaybackOf,
     ) -> Result<(), AriError> {
         let id = playback_id(self.call.unwrap_or(CallId(0)), &what);
-        self.have.playback = Some(Playback { id: id.as_str().into(), of });
+        self.have.playback = Some(Playback {
+            id: id.as_str().into(),
+            of,
+        });
         self.playback_until = Some(Instant::now() + PLAYBACK_MAX);
         let played = self.ctx.ari.play(&self.channel.id, &id, media).await;
         if played.as_ref().is_err_and(|error| !error.maybe_done()) {
@@ -187,19 +221,34 @@ impl Caller {
         let margin = u32::try_from(self.ctx.asterisk.originate_margin.as_ms() / 1000).unwrap_or(5);
         let mut requests = Vec::new();
         for leg in legs {
-            let again = self.have.leg(attempt, &leg.agent).map(|leg| leg.channel.clone());
-            let key = LegKey { epoch, call, attempt, agent: leg.agent.clone() };
+            let again = self
+                .have
+                .leg(attempt, &leg.agent)
+                .map(|leg| leg.channel.clone());
+            let key = LegKey {
+                epoch,
+                call,
+                attempt,
+                agent: leg.agent.clone(),
+            };
             let id = match again {
                 Some(id) => holdfast_ari::ChannelId::new(&id).ok(),
                 None => leg_channel(&self.ctx.pbx, &key),
             };
             let (Some(id), Some(endpoint)) = (id, leg.endpoint) else {
                 let ended = LegState::Ended(FailCause::Unreachable);
-                self.have.legs.push(Leg::new(String::new(), attempt, leg.agent, ended));
+                self.have
+                    .legs
+                    .push(Leg::new(String::new(), attempt, leg.agent, ended));
                 continue;
             };
             if self.have.leg_mut(id.as_str()).is_none() {
-                let new = Leg::new(id.as_str().into(), attempt, leg.agent.clone(), LegState::Unsure);
+                let new = Leg::new(
+                    id.as_str().into(),
+                    attempt,
+                    leg.agent.clone(),
+                    LegState::Unsure,
+                );
                 self.have.legs.push(new);
             }
             requests.push(Originate {
@@ -226,7 +275,9 @@ impl Caller {
             let agent = request.app_args[3].as_str();
             tracing::info!(node, call = call.0, attempt = attempt.0, agent, endpoint, channel,
                 answer = ?answer, "leg requested");
-            let Some(leg) = self.have.leg_mut(request.channel_id.as_str()) else { continue };
+            let Some(leg) = self.have.leg_mut(request.channel_id.as_str()) else {
+                continue;
+            };
             leg.tries += 1;
             let tried_enough = leg.tries >= LEG_TRIES_MAX;
             leg.state = match answer {
@@ -251,10 +302,15 @@ impl Caller {
             let offer = call.offer()?;
             let free = offer.agents.iter().filter_map(|offered| {
                 let agent = state.agent(&offered.agent)?;
-                [agent.login_at, agent.last_call_at, agent.wrap_up_until, agent.retry_at]
-                    .into_iter()
-                    .flatten()
-                    .max()
+                [
+                    agent.login_at,
+                    agent.last_call_at,
+                    agent.wrap_up_until,
+                    agent.retry_at,
+                ]
+                .into_iter()
+                .flatten()
+                .max()
             });
             Some((offer.made_at, free.min().unwrap_or(0).max(call.joined_at)))
         });
@@ -280,7 +336,9 @@ impl Caller {
                 _ => LegState::Made,
             }),
         };
-        let Some(leg) = self.have.leg_mut(channel) else { return Ok(()) };
+        let Some(leg) = self.have.leg_mut(channel) else {
+            return Ok(());
+        };
         leg.state = match found {
             Some(state) => state,
             None if leg.tries < LEG_TRIES_MAX => LegState::ToRepeat,
@@ -317,7 +375,10 @@ impl Caller {
         let started = Instant::now();
         let ari = self.ctx.ari.clone();
         let id = bridge_id(&self.ctx.pbx, call, attempt);
-        match ari.add_channels(id.as_str(), &[&self.channel.id, leg]).await {
+        match ari
+            .add_channels(id.as_str(), &[&self.channel.id, leg])
+            .await
+        {
             Ok(()) => {}
             // One of the two is gone, or the bridge is: all or none was done.
             Err(AriError::Invalid(_) | AriError::NotFound(_) | AriError::Conflict(_)) => {
@@ -346,7 +407,10 @@ impl Caller {
             bridge.with = Some(leg.into());
         }
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.ctx.shared.metrics.update(|metrics| metrics.answer_to_bridge.record(took));
+        self.ctx
+            .shared
+            .metrics
+            .update(|metrics| metrics.answer_to_bridge.record(took));
         self.log("caller bridged with the agent");
         Ok(())
     }
@@ -359,7 +423,12 @@ impl Caller {
     }
 
     /// The dial string is composed of checked endpoints, never of free text.
-    async fn dial(&mut self, attempt: Attempt, ring_s: u32, legs: &[WantLeg]) -> Result<(), AriError> {
+    async fn dial(
+        &mut self,
+        attempt: Attempt,
+        ring_s: u32,
+        legs: &[WantLeg],
+    ) -> Result<(), AriError> {
         let (ari, channel) = (self.ctx.ari.clone(), self.channel.id.clone());
         let endpoints: Vec<Endpoint> = legs.iter().filter_map(|leg| leg.endpoint.clone()).collect();
         let (call_string, seconds) = (Endpoint::dial_string(&endpoints), ring_s.to_string());
@@ -369,11 +438,18 @@ impl Caller {
         ];
         ari.set_variables(&channel, &values).await?;
         // In the dialplan nothing is told of a channel unless it is listened to by name.
-        ari.subscribe(ari.app(), &[EventSource::Channel(channel.clone())]).await?;
+        ari.subscribe(ari.app(), &[EventSource::Channel(channel.clone())])
+            .await?;
         let asterisk = &self.ctx.asterisk;
         let to = Continue {
-            context: asterisk.dial_context.as_deref().and_then(|text| Context::new(text).ok()),
-            exten: asterisk.dial_exten.as_deref().and_then(|text| Exten::new(text).ok()),
+            context: asterisk
+                .dial_context
+                .as_deref()
+                .and_then(|text| Context::new(text).ok()),
+            exten: asterisk
+                .dial_exten
+                .as_deref()
+                .and_then(|text| Exten::new(text).ok()),
             priority: asterisk.dial_priority,
             label: None,
         };
@@ -394,7 +470,14 @@ impl Caller {
             return Err(error);
         }
         let (node, call) = (self.node(), self.call.map(|call| call.0));
-        tracing::info!(node, call, channel, attempt = attempt.0, call_string, "caller goes to the dialplan to dial");
+        tracing::info!(
+            node,
+            call,
+            channel,
+            attempt = attempt.0,
+            call_string,
+            "caller goes to the dialplan to dial"
+        );
         self.have.music = None;
         Ok(())
     }
@@ -403,9 +486,15 @@ impl Caller {
         let vars = &self.ctx.vars;
         let position = self.position.to_string();
         let mut values = Vec::new();
-        let status = leave.status.as_deref().map(|status| ("QUEUESTATUS", status));
+        let status = leave
+            .status
+            .as_deref()
+            .map(|status| ("QUEUESTATUS", status));
         let position = (self.position > 0).then_some(("QUEUEPOSITION", position.as_str()));
-        let results = leave.results.iter().map(|(name, value)| (*name, value.as_str()));
+        let results = leave
+            .results
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
         for (name, value) in results.chain(position).chain(status) {
             if let Some(var) = vars.result(name) {
                 values.push((var, value));
@@ -421,11 +510,18 @@ impl Caller {
         if let Ok(ChannelLookup::Gone) = ari.channel(&self.channel.id).await {
             self.have.place = Place::Gone;
         }
-        let legs: Vec<String> =
-            self.have.legs.iter().filter(|leg| leg.lives()).map(|leg| leg.channel.clone()).collect();
+        let legs: Vec<String> = self
+            .have
+            .legs
+            .iter()
+            .filter(|leg| leg.lives())
+            .map(|leg| leg.channel.clone())
+            .collect();
         for leg in legs {
             if let Ok(found) = ari.channel(&leg).await {
-                let Some(known) = self.have.leg_mut(&leg) else { continue };
+                let Some(known) = self.have.leg_mut(&leg) else {
+                    continue;
+                };
                 known.state = match found {
                     ChannelLookup::Gone => LegState::Ended(FailCause::NoAnswer),
                     ChannelLookup::Found(found)
@@ -450,9 +546,8 @@ fn skip_gone(result: &Result<(), AriError>) -> Result<(), AriError> {
 }
 
 fn music(class: &str) -> MusicClass {
-    MusicClass::new(class).unwrap_or_else(|_| {
-        MusicClass::new("default").expect("a constant name fits the grammar")
-    })
+    MusicClass::new(class)
+        .unwrap_or_else(|_| MusicClass::new("default").expect("a constant name fits the grammar"))
 }
 
 fn media(prompt: &Prompt) -> Option<MediaUri> {

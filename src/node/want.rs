@@ -90,8 +90,11 @@ pub(crate) struct Local {
 impl Local {
     /// Settings that `validate` accepted.
     pub fn new(pbx: PbxId, asterisk: &AsteriskSection) -> Local {
-        let technologies: Vec<&str> =
-            asterisk.allowed_technologies.iter().map(String::as_str).collect();
+        let technologies: Vec<&str> = asterisk
+            .allowed_technologies
+            .iter()
+            .map(String::as_str)
+            .collect();
         Local {
             pbx,
             rules: EndpointRules::with_technologies(&technologies).unwrap_or_default(),
@@ -104,9 +107,15 @@ impl Local {
 
 /// What the state wants of a call.
 pub(crate) fn want(state: &State, local: &Local, call: CallId) -> Want {
-    let Some(call) = state.call(call) else { return Want::Nothing };
+    let Some(call) = state.call(call) else {
+        return Want::Nothing;
+    };
     let queue = state.queue(&call.queue);
-    let keys = || queue.map(|queue| queue.settings.exit_keys.clone()).unwrap_or_default();
+    let keys = || {
+        queue
+            .map(|queue| queue.settings.exit_keys.clone())
+            .unwrap_or_default()
+    };
     match &call.phase {
         Phase::Waiting { away: true } => Want::Away,
         Phase::Waiting { away: false } => Want::Wait {
@@ -129,12 +138,24 @@ pub(crate) fn want(state: &State, local: &Local, call: CallId) -> Want {
                 legs: legs(state, local, offer),
             },
         },
-        Phase::Connected { attempt, agent, connect: Connect::Ari, .. } => {
-            Want::Talk { attempt: *attempt, agent: agent.clone() }
-        }
-        Phase::Connected { attempt, agent, connect: Connect::Dialplan, .. } => {
-            Want::TalkInDialplan { attempt: *attempt, agent: agent.clone() }
-        }
+        Phase::Connected {
+            attempt,
+            agent,
+            connect: Connect::Ari,
+            ..
+        } => Want::Talk {
+            attempt: *attempt,
+            agent: agent.clone(),
+        },
+        Phase::Connected {
+            attempt,
+            agent,
+            connect: Connect::Dialplan,
+            ..
+        } => Want::TalkInDialplan {
+            attempt: *attempt,
+            agent: agent.clone(),
+        },
         Phase::Leaving { outcome, at } => Want::Leave(leave(state, queue, call, outcome, *at)),
     }
 }
@@ -144,28 +165,38 @@ pub(crate) fn leave_unserved(queue: Option<&Queue>, status: &str) -> Leave {
     Leave {
         status: Some(status.into()),
         prompts: Vec::new(),
-        then: Then::Continue(queue.map(|q| q.settings.fallback.clone()).unwrap_or_default()),
+        then: Then::Continue(
+            queue
+                .map(|q| q.settings.fallback.clone())
+                .unwrap_or_default(),
+        ),
         results: Vec::new(),
     }
 }
 
 fn leave(state: &State, queue: Option<&Queue>, call: &Call, outcome: &Outcome, at: u64) -> Leave {
-    let fallback = || queue.map(|q| q.settings.fallback.clone()).unwrap_or_default();
+    let fallback = || {
+        queue
+            .map(|q| q.settings.fallback.clone())
+            .unwrap_or_default()
+    };
     let then = match outcome {
-        Outcome::Answered { by: EndedBy::Agent, .. }
-            if queue.is_some_and(|queue| queue.settings.continue_after_agent) =>
-        {
+        Outcome::Answered {
+            by: EndedBy::Agent, ..
+        } if queue.is_some_and(|queue| queue.settings.continue_after_agent) => {
             Then::Continue(Exit::default())
         }
         Outcome::Answered { .. } => Then::HangUp,
-        Outcome::Key(key) => Then::Continue(match queue.and_then(|q| q.settings.exit_context.clone()) {
-            Some(context) => Exit {
-                context: Some(context),
-                exten: Some(key.clone()),
-                priority: Some(1),
-            },
-            None => fallback(),
-        }),
+        Outcome::Key(key) => {
+            Then::Continue(match queue.and_then(|q| q.settings.exit_context.clone()) {
+                Some(context) => Exit {
+                    context: Some(context),
+                    exten: Some(key.clone()),
+                    priority: Some(1),
+                },
+                None => fallback(),
+            })
+        }
         Outcome::Timeout | Outcome::Empty | Outcome::Withdrawn { .. } | Outcome::NoQuorum => {
             Then::Continue(fallback())
         }
@@ -189,19 +220,29 @@ fn leave(state: &State, queue: Option<&Queue>, call: &Call, outcome: &Outcome, a
         Outcome::Answered { agent, .. } => {
             userfield.push_str(&format!(";agent={agent}"));
             let name = state.agent(agent).map(|agent| agent.settings.name.clone());
-            results.push(("MEMBERNAME", name.filter(|n| !n.is_empty()).unwrap_or(agent.to_string())));
+            results.push((
+                "MEMBERNAME",
+                name.filter(|n| !n.is_empty()).unwrap_or(agent.to_string()),
+            ));
         }
         Outcome::Withdrawn { info } => results.push(("QUEUE_WITHDRAW_INFO", info.clone())),
         _ => {}
     }
     results.push(("CDR(userfield)", userfield));
-    Leave { status: outcome.queue_status().map(Into::into), prompts, then, results }
+    Leave {
+        status: outcome.queue_status().map(Into::into),
+        prompts,
+        then,
+        results,
+    }
 }
 
 fn legs(state: &State, local: &Local, offer: &Offer) -> Vec<WantLeg> {
     let leg = |offered: &holdfast_acd::call::OfferedAgent| WantLeg {
         agent: offered.agent.clone(),
-        endpoint: state.agent(&offered.agent).and_then(|agent| endpoint(local, agent)),
+        endpoint: state
+            .agent(&offered.agent)
+            .and_then(|agent| endpoint(local, agent)),
         ringing: offered.ringing_since.is_some(),
     };
     offer.agents.iter().map(leg).collect()
@@ -218,15 +259,23 @@ pub(crate) fn endpoint(local: &Local, agent: &Agent) -> Option<Endpoint> {
     };
     let here = settings.home.is_empty() || settings.home.contains(&local.pbx);
     let elsewhere = if settings.home.is_empty() {
-        agent.devices.keys().find(|pbx| **pbx != local.pbx && reachable(pbx))
+        agent
+            .devices
+            .keys()
+            .find(|pbx| **pbx != local.pbx && reachable(pbx))
     } else {
         let mut homes = settings.home.iter().filter(|pbx| **pbx != local.pbx);
         let first = homes.clone().next();
         homes.find(|pbx| reachable(pbx)).or(first)
     };
-    let own = settings.endpoint.as_deref().unwrap_or(&local.agent_endpoint);
+    let own = settings
+        .endpoint
+        .as_deref()
+        .unwrap_or(&local.agent_endpoint);
     let fill = |template: &str, name: &str, pbx: &PbxId| {
-        let text = template.replace("{agent}", name).replace("{pbx}", pbx.as_str());
+        let text = template
+            .replace("{agent}", name)
+            .replace("{pbx}", pbx.as_str());
         Endpoint::with_rules(&text, &local.rules).ok()
     };
     match elsewhere {
@@ -234,7 +283,11 @@ pub(crate) fn endpoint(local: &Local, agent: &Agent) -> Option<Endpoint> {
             // The other side knows the agent by the name of the device there.
             let device = own.split_once('/').map_or(own, |(_, name)| name);
             let name = device.replace("{agent}", agent.id.as_str());
-            fill(&local.remote_endpoint, name.split('@').next().unwrap_or_default(), home)
+            fill(
+                &local.remote_endpoint,
+                name.split('@').next().unwrap_or_default(),
+                home,
+            )
         }
         _ => fill(own, agent.id.as_str(), &local.pbx),
     }
@@ -246,16 +299,26 @@ pub(crate) fn device(local: &Local, agent: &Agent) -> Option<Endpoint> {
     if !settings.home.is_empty() && !settings.home.contains(&local.pbx) {
         return None;
     }
-    let template = settings.endpoint.as_deref().unwrap_or(&local.agent_endpoint);
-    let text = template.replace("{agent}", agent.id.as_str()).replace("{pbx}", local.pbx.as_str());
+    let template = settings
+        .endpoint
+        .as_deref()
+        .unwrap_or(&local.agent_endpoint);
+    let text = template
+        .replace("{agent}", agent.id.as_str())
+        .replace("{pbx}", local.pbx.as_str());
     // A device behind a trunk has no state of its own here.
-    Endpoint::with_rules(&text, &local.rules).ok().filter(|e| !e.as_str().contains('@'))
+    Endpoint::with_rules(&text, &local.rules)
+        .ok()
+        .filter(|e| !e.as_str().contains('@'))
 }
 
 fn shown(pass: CallerIdPass, call: &Call) -> CallerId {
     match pass {
         CallerIdPass::None => CallerId::default(),
-        CallerIdPass::Caller => CallerId { name: call.name.clone(), number: call.number.clone() },
+        CallerIdPass::Caller => CallerId {
+            name: call.name.clone(),
+            number: call.number.clone(),
+        },
         CallerIdPass::QueueAndCaller => CallerId {
             name: format!("{}: {}", call.queue, call.name),
             number: call.number.clone(),
