@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_ari::{DownReason, Event, EventSource, StreamItem, events};
 use holdfast_drills::lab::{CallSpec, Heard, Kind, Lab};
 
-use super::bench::{Bench, Watch, endpoint, eventually};
+use super::bench::{Bench, Watch, endpoint};
 
 fn down(item: &StreamItem) -> Option<DownReason> {
     match item {
