@@ -104,49 +104,61 @@ fn translate(state: holdfast_ari::DeviceState) -> DeviceState {
 /// Device states on their way into the log: for each agent the latest alone, so that the table is
 /// bounded by the agents, and in order for each agent.
 pub(crate) struct Outbox {
-    waiting: std::sync::Mutex<BTreeMap<AgentId, Command>>,
+    facts: std::sync::Mutex<Facts>,
     wake: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Facts {
+    waiting: BTreeMap<AgentId, Command>,
+    /// Whose are being written: the replica may know them already or not.
+    sending: BTreeSet<AgentId>,
 }
 
 impl Outbox {
     pub fn new() -> Outbox {
         Outbox {
-            waiting: Default::default(),
+            facts: Default::default(),
             wake: tokio::sync::Notify::new(),
         }
     }
 
-    /// `known`: the replica has this state already, so it is sent only over one that waits.
+    /// `known`: the replica has this state already, so it is sent only over one that waits or is
+    /// on its way, which would else have the last word.
     fn send(&self, agent: AgentId, fact: Command, known: bool) {
-        let mut waiting = self
-            .waiting
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known && !waiting.contains_key(&agent) {
+        let mut facts = self.lock();
+        let alone = !facts.waiting.contains_key(&agent) && !facts.sending.contains(&agent);
+        if known && alone {
             return;
         }
-        waiting.insert(agent, fact);
+        facts.waiting.insert(agent, fact);
         self.wake.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.facts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Proposes what waits, for as long as the node runs.
     pub async fn run(ctx: Arc<Ctx>) {
         loop {
             ctx.devices.wake.notified().await;
-            let facts = {
-                let outbox = &ctx.devices.waiting;
-                let mut waiting = outbox
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                std::mem::take(&mut *waiting)
+            let waiting = {
+                let mut facts = ctx.devices.lock();
+                let waiting = std::mem::take(&mut facts.waiting);
+                facts.sending = waiting.keys().cloned().collect();
+                waiting
             };
-            stream::iter(facts.into_values())
+            stream::iter(waiting.into_values())
                 .for_each_concurrent(64, |fact| async {
                     if let Err(error) = ctx.proposer.propose(fact).await {
                         tracing::warn!(%error, "a device state could not be written");
                     }
                 })
                 .await;
+            ctx.devices.lock().sending.clear();
         }
     }
 }
