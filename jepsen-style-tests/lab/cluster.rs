@@ -42,6 +42,8 @@ pub struct Cluster {
     pub oracle: Oracle,
     pub sites: Vec<Site>,
     pub kind: Kind,
+    /// Whether nodes reach their Asterisks by way of what can be cut.
+    wired: bool,
     lab: Lab,
     place: Place,
     folder: TempDir,
@@ -50,7 +52,24 @@ pub struct Cluster {
 impl Cluster {
     /// Three nodes, ready for work.
     pub async fn start(kind: Kind) -> Cluster {
+        Cluster::prepare(kind, 3).await.begin().await
+    }
+
+    /// The same, with a wire between each node and its Asterisk that can be cut. A wire goes on
+    /// listening when its Asterisk is dead, so without one a node sees more.
+    pub async fn start_on_wires(kind: Kind) -> Cluster {
         let mut cluster = Cluster::prepare(kind, 3).await;
+        cluster.wired = true;
+        for site in &cluster.sites {
+            let config = cluster.config_of(site.name);
+            let written = site.process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
+        cluster.begin().await
+    }
+
+    async fn begin(self) -> Cluster {
+        let mut cluster = self;
         for site in &mut cluster.sites {
             site.process.start().expect("a node can be started");
         }
@@ -67,9 +86,9 @@ impl Cluster {
         let mut doors = Vec::new();
         for (index, name) in NAMES.into_iter().enumerate().take(nodes) {
             let pbx = lab.start(name).await.expect("an Asterisk starts");
-            let ari = pbx.ari();
-            doors.push(door(name, &pbx));
-            let config = node_config(&place, &folder, index, nodes, ari.url.as_str());
+            let door = door(name, &pbx);
+            let config = node_config(&place, &folder, index, nodes, &door.url);
+            doors.push(door);
             let process = NodeProcess::new(name, folder.path(), &config)
                 .expect("the lab can write into its folder");
             let api = Api::new(&format!("http://{}", place.addr(index, HTTP)), TOKEN);
@@ -85,6 +104,7 @@ impl Cluster {
             oracle,
             sites,
             kind,
+            wired: false,
             lab,
             place,
             folder,
@@ -111,7 +131,8 @@ impl Cluster {
     pub fn config_of(&self, name: &str) -> String {
         let index = self.sites.iter().position(|site| site.name == name);
         let index = index.expect("the lab has this site");
-        let url = self.sites[index].pbx.ari().url;
+        let pbx = &self.sites[index].pbx;
+        let url = if self.wired { pbx.ari().url.to_string() } else { door(name, pbx).url };
         node_config(
             &self.place,
             &self.folder,
@@ -230,14 +251,18 @@ impl Cluster {
     /// A caller calls a queue, and is in line when this returns.
     pub async fn join(&self, at: &str, queue: &str, number: &str) -> Caller {
         let caller = self.call(at, queue, number).await;
+        self.in_line(queue, number).await;
+        caller
+    }
+
+    /// Waits until this caller is in line.
+    pub async fn in_line(&self, queue: &str, number: &str) {
         eventually(SOON, &format!("caller {number} is in line"), async || {
             let line = self.line(queue).await?;
-            check(line.iter().any(|waiting| waiting.number == number), || {
-                format!("{line:?}")
-            })
+            let there = line.iter().any(|waiting| waiting.number == number);
+            check(there, || format!("{line:?}"))
         })
         .await;
-        caller
     }
 
     /// The line of a queue, from the head.
@@ -415,7 +440,7 @@ fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari:
     let folder = folder.path().display();
     let text = toml::toml! {
         [log]
-        level = "info,holdfast_node=debug"
+        level = "info,openraft=warn,holdfast_node=debug"
         format = "pretty"
     };
     let mut config: BTreeMap<String, toml::Value> = text.into_iter().collect();

@@ -118,19 +118,23 @@ impl Book {
         let caller = channel
             .map(|channel| channel.number.clone())
             .unwrap_or_default();
-        let field = if kind == "PlaybackStarted" {
-            "media_uri"
-        } else {
-            "next_media_uri"
+        // `PlaybackContinuing` names the sound that it is about and the one behind it.
+        let fields: &[&str] = match kind {
+            "PlaybackContinuing" => &["media_uri", "next_media_uri"],
+            _ => &["media_uri"],
         };
-        // Some versions move the list on before they tell of it.
-        let media = playback[field].as_str().or(playback["media_uri"].as_str());
-        self.played.push(Played {
-            pbx: pbx.to_owned(),
-            caller,
-            media: media.unwrap_or_default().to_owned(),
-            at: Instant::now(),
-        });
+        for media in fields.iter().filter_map(|field| playback[*field].as_str()) {
+            let mut of_caller = self.played.iter().rev().filter(|played| played.caller == caller);
+            if of_caller.next().is_some_and(|last| last.media == media) {
+                continue;
+            }
+            self.played.push(Played {
+                pbx: pbx.to_owned(),
+                caller: caller.clone(),
+                media: media.to_owned(),
+                at: Instant::now(),
+            });
+        }
     }
 
     /// Derives who talks to whom now, and what must not be.

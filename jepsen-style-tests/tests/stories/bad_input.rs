@@ -7,7 +7,7 @@ use holdfast_drills::lab::cluster::{Cluster, TOKEN, Waiting};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
 use holdfast_drills::lab::{ARI_PASSWORD, CallSpec, Heard, Kind};
 
-use crate::scene::{LONG_TALK, SHORT_TALK, support};
+use crate::scene::{LONG_TALK, serve, support};
 
 /// One node whose configuration is changed before it is started for the first time.
 async fn one_node(change: impl Fn(String) -> String) -> Cluster {
@@ -260,8 +260,8 @@ async fn sim_node_takes_hostile_names_for_what_they_are() {
         "a caller wrote a line of the log: {forged:?}"
     );
 
-    let _phone = cluster.agent("1001", "a", SHORT_TALK).await;
-    cluster.oracle.talked(names.len() + 1, 2 * SOON).await;
+    let phone = cluster.agent("1001", "a", LONG_TALK).await;
+    serve(&cluster, &[&phone], names.len() + 1, 2 * SOON).await;
     cluster.line_is("support", &[]).await;
     assert_eq!(
         cluster.oracle.order().last().map(String::as_str),
@@ -308,8 +308,8 @@ async fn sim_node_that_leads_and_gets_sigterm_hands_over_and_picks_up_again() {
     cluster.restart(old).await;
     let now = cluster.line("support").await.expect("the line can be read");
     assert_eq!(ids(&before), ids(&now), "the same calls at the old places");
-    let _phone = cluster.agent("1001", "a", SHORT_TALK).await;
-    cluster.oracle.talked(4, SOON).await;
+    let phone = cluster.agent("1001", "a", LONG_TALK).await;
+    serve(&cluster, &[&phone], 4, SOON).await;
     cluster.quiet("support", &["1001"]).await;
     assert_eq!(cluster.oracle.order(), ["5501", "5502", "5503", "5504"]);
     cluster.assert_clean();

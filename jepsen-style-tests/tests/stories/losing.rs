@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use holdfast_drills::lab::cluster::{Cluster, NAMES};
 use holdfast_drills::lab::eventually::{SOON, check, eventually, throughout};
-use holdfast_drills::lab::{Habit, Heard, Kind};
+use holdfast_drills::lab::{Habit, Heard, Kind, Phone};
 
-use crate::scene::{LONG_TALK, SHORT_TALK, people, queue, support};
+use crate::scene::{LONG_TALK, people, queue, rest, serve, support};
 
 /// Five talk, thirty wait, the leader is killed; later its process comes back.
 pub async fn the_leader(kind: Kind) {
@@ -62,15 +62,9 @@ pub async fn the_leader(kind: Kind) {
     let index = index.expect("of three pairs one touches no dead node");
     let worker = agents[index].0;
     let served_before = cluster.oracle.order().len();
-    phones[index].set_habit(SHORT_TALK).await.expect("a habit");
-    phones[index].hang_up().await.expect("an agent can hang up");
-    cluster.oracle.talked(served_before + 4, 2 * SOON).await;
-    cluster
-        .api()
-        .pause(worker, "drill")
-        .await
-        .expect("an agent can pause");
-    cluster.agent_becomes(worker, "paused").await;
+    let phone = &phones[index];
+    serve(&cluster, &[phone], served_before + 4, 2 * SOON).await;
+    rest(&cluster, phone).await;
     let served = cluster.oracle.order()[served_before..].to_vec();
     let alive: Vec<&str> = before
         .iter()
@@ -146,18 +140,13 @@ pub async fn the_leader(kind: Kind) {
         .unpause(worker)
         .await
         .expect("an agent can come back");
-    cluster
-        .oracle
-        .talked(served_before + served.len() + 3, SOON)
-        .await;
+    let total = served_before + served.len() + 3;
+    serve(&cluster, &[&phones[index]], total, SOON).await;
     let next = cluster.oracle.order()[served_before + served.len()..][..3].to_vec();
     let heads: Vec<&str> = expected.iter().take(3).map(|(_, number)| *number).collect();
     assert_eq!(next, heads);
-    for phone in &mut phones {
-        phone.set_habit(SHORT_TALK).await.expect("a habit");
-        phone.hang_up().await.expect("an agent can hang up");
-    }
-    cluster.oracle.talked(5 + 30, 3 * SOON).await;
+    let all: Vec<&Phone> = phones.iter().collect();
+    serve(&cluster, &all, 5 + 30, 3 * SOON).await;
     let everyone: Vec<&str> = agents.iter().map(|(agent, _)| *agent).collect();
     cluster.quiet("support", &everyone).await;
     let mut order = cluster.oracle.order();
@@ -218,8 +207,8 @@ pub async fn an_asterisk(kind: Kind) {
     cluster.site("a").ready().await;
     let _new = cluster.join("a", "support", "5505").await;
     cluster.line_is("support", &["5504", "5505"]).await;
-    let _second = cluster.agent("1002", "a", SHORT_TALK).await;
-    cluster.oracle.talked(5, SOON).await;
+    let second = cluster.agent("1002", "a", LONG_TALK).await;
+    serve(&cluster, &[&second], 5, SOON).await;
     phone.hang_up().await.expect("an agent can hang up");
     cluster.line_is("support", &[]).await;
     assert_eq!(
@@ -233,7 +222,7 @@ pub async fn an_asterisk(kind: Kind) {
 
 /// The event socket is cut for 5 s while callers come and go.
 pub async fn the_event_socket(kind: Kind) {
-    let cluster = Cluster::start(kind).await;
+    let cluster = Cluster::start_on_wires(kind).await;
     let agents = [("1001", "a"), ("1002", "b")];
     let settings = "strategy = \"linear\"\nannounce = { position = false }";
     let mut declared = queue("support", settings, &agents);
