@@ -190,11 +190,17 @@ impl Cluster {
         }
     }
 
-    /// Registers the phone of an agent, logs the agent in and waits until he may be rung.
+    /// Registers the phone of an agent, logs the agent in and waits until he may be rung, or is
+    /// already.
     pub async fn agent(&self, number: &str, at: &str, habit: Habit) -> Phone {
         let phone = self.phone(number, at, habit).await;
         self.login(number).await;
-        self.available(number).await;
+        eventually(SOON, &format!("agent {number} is at work"), async || {
+            let state = self.agent_state(number).await?;
+            let works = ["available", "offered", "in_call"].contains(&state.as_str());
+            check(works, || format!("he is {state}"))
+        })
+        .await;
         phone
     }
 

@@ -181,8 +181,9 @@ pub async fn an_asterisk(kind: Kind) {
         .expect("an asterisk can be killed");
     cluster.line_is("support", &["5503", "5504"]).await;
     eventually(SOON, "the call is told as lost", async || {
-        let call = cluster.api().get(&format!("/v1/calls/{lost_call}")).await?;
-        check(call.to_string().contains("lost"), || call.to_string())
+        let timeline = cluster.api().timeline(&lost_call).await?;
+        let lost = timeline.iter().any(|event| event["outcome"] == "Lost");
+        check(lost, || format!("{timeline:?}"))
     })
     .await;
 
