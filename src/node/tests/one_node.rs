@@ -529,7 +529,7 @@ async fn an_asterisk_of_another_name_is_not_driven() {
     config.node.data_dir = dir.path().into();
     config.cluster.listen = "127.0.0.1:0".parse().unwrap();
     config.cluster.secret = Some(holdfast_node::config::Secret::new(
-        "a secret for the tests only",
+        "a-secret-for-the-tests-only",
     ));
     config.asterisk = Some(holdfast_node::config::AsteriskSection {
         url: sim.ari_url(),

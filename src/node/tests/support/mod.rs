@@ -128,7 +128,7 @@ impl Cluster {
             config.cluster.listen = *port;
             config.cluster.join = ports.iter().map(SocketAddr::to_string).collect();
             config.cluster.bootstrap_expect = names.len();
-            config.cluster.secret = Some(Secret::new("a secret for the tests only"));
+            config.cluster.secret = Some(Secret::new("a-secret-for-the-tests-only"));
             config.timing.asterisk_lost_after = Some(Span::ms(500));
             config.asterisk = Some(AsteriskSection {
                 url: sim.ari_url(),
