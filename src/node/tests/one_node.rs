@@ -212,7 +212,9 @@ async fn after_the_timeout_the_prompts_play_and_the_status_arrives_in_the_dialpl
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    cluster.queue("support", plain()).await;
+    let mut settings = plain();
+    settings.announce.prompts.timeout = vec!["sorry".into(), "queue-thankyou".into()];
+    cluster.queue("support", settings).await;
     let caller = node
         .sim
         .place_call(CallSpec::new("qt-support-1", "5551234"));

@@ -44,10 +44,10 @@ async fn callers(cluster: &Cluster, at: &[usize]) -> Vec<Caller> {
                 .sim
                 .place_call(CallSpec::new("q-support", &number)),
         );
-        cluster
-            .up()
-            .until("the caller waits", |s| waiting(s).len() == before + n + 1)
-            .await;
+        for node in cluster.nodes.iter().filter(|node| node.runs()) {
+            node.until("the caller waits", |s| waiting(s).len() == before + n + 1)
+                .await;
+        }
     }
     callers
 }
@@ -58,7 +58,7 @@ async fn callers_of_three_asterisks_are_answered_in_order_by_one_agent() {
     let cluster = Cluster::start(&NAMES).await;
     cluster.queue("support", plain()).await;
     let callers = callers(&cluster, &[2, 0, 1, 1, 0, 2]).await;
-    let phone = cluster.nodes[0].sim.phone("1001", answer(10, Some(50)));
+    let phone = cluster.nodes[0].sim.phone("1001", answer(10, Some(500)));
     cluster.agent("1001", "a", &["support"]).await;
     let mut ended = Vec::new();
     for caller in &callers {
@@ -188,7 +188,7 @@ async fn a_node_that_is_restarted_picks_its_callers_up_at_their_old_places() {
         heard(&waiting_callers[0]).last(),
         Some(Hearing::Music { .. })
     ));
-    let phone = cluster.nodes[1].sim.phone("1001", answer(10, Some(50)));
+    let phone = cluster.nodes[1].sim.phone("1001", answer(10, Some(500)));
     cluster.agent("1001", "b", &["support"]).await;
     for caller in &waiting_callers {
         let end = tokio::time::timeout(LONG, caller.ended())
@@ -281,6 +281,7 @@ async fn without_a_quorum_callers_keep_music_and_then_go_to_the_fallback() {
     .await;
     let mut settings = plain();
     settings.fallback.context = Some("fallback".into());
+    settings.fallback.exten = Some("100".into());
     cluster.queue("support", settings).await;
     let known = callers(&cluster, &[0]).await;
     cluster.nodes[0].faults.isolate(true);
