@@ -165,7 +165,11 @@ impl Cluster {
 
     /// Makes an agent with a home, a member of the queues, and logs in.
     pub async fn agent(&self, id: &str, home: &str, queues: &[&str]) {
-        let node = self.up();
+        self.agent_by(self.up(), id, home, queues).await;
+    }
+
+    /// The same, by way of a given node.
+    pub async fn agent_by(&self, node: &TestNode, id: &str, home: &str, queues: &[&str]) {
         let (agent, home) = (agent(id), vec![PbxId::new(home).expect("a name")]);
         let settings = AgentSettings {
             home,
