@@ -6,7 +6,6 @@
 //! from the same state.
 
 use crate::handle::Shared;
-use crate::machine::AcdMachine;
 use holdfast_acd::pbx::Sight;
 use holdfast_acd::{Command, NodeName, State, distribute};
 use holdfast_raft::ProposeError;
@@ -167,11 +166,14 @@ fn sights(
     for pbx in state.pbxes() {
         let node = &pbx.node;
         let away = silent.contains(node.as_str());
-        if away == (pbx.sight == Sight::NodeAway) {
-            continue;
-        }
-        let said = told.nodes.get(node);
-        if said.is_some_and(|(word, at)| *word == away && at.elapsed() < REPEAT) {
+        let said = told.nodes.get(node).filter(|(word, _)| *word == away);
+        let needed = if away {
+            // Of an Asterisk that was down before, it is said once: when it is given up.
+            pbx.sight == Sight::Up || (pbx.lost_at.is_none() && said.is_none())
+        } else {
+            pbx.sight == Sight::NodeAway || pbx.lost_at.is_some()
+        };
+        if !needed || said.is_some_and(|(_, at)| at.elapsed() < REPEAT) {
             continue;
         }
         told.nodes.insert(node.clone(), (away, Instant::now()));

@@ -24,6 +24,8 @@ mod join;
 mod legs;
 mod machine;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod proposer;
 mod quorum;
 mod reconcile;

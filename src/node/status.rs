@@ -6,7 +6,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// This node's sight of its Asterisk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -123,11 +122,6 @@ impl Metrics {
             .clone();
         metrics.callers = self.callers.load(Ordering::Relaxed);
         metrics
-    }
-
-    pub fn dispatch_delay(&self, delay: Duration) {
-        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.update(|metrics| metrics.dispatch_delay.record(ms));
     }
 }
 
