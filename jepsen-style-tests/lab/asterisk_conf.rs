@@ -94,7 +94,19 @@ fn files(place: &Place) -> Vec<(&'static str, String)> {
         ("extensions.lua", lua(place)),
         (
             "indications.conf",
-            "[general]\ncountry=us\n[us]\ndescription=US\n".into(),
+            "[general]
+country=us
+[us]
+description=US
+ringcadence=2000,4000
+dial=350+440
+\
+             busy=480+620/500,0/500
+ring=440+480/2000,0/4000
+\
+             congestion=480+620/250,0/250
+"
+            .into(),
         ),
     ];
     let empty = [
@@ -206,6 +218,8 @@ exten => lua,1,Goto(lab-lua,support,1)
 exten => s,1,Set(GLOBAL(HF_${{CALLERID(num)}})=${{QUEUESTATUS}})
  same => n,Set(GLOBAL(HFX_${{CALLERID(num)}})=wait=${{QUEUEWAIT}}:position=${{QUEUEPOSITION}}:abandoned=${{ABANDONED}}:member=${{MEMBERINTERFACE}})
  same => n,Hangup()
+; A key by which a caller left the queue.
+exten => _X,1,Goto(s,1)
 
 [lab-agents]
 include => holdfast-agent-codes

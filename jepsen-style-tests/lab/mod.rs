@@ -19,11 +19,12 @@ pub mod process;
 mod proxy;
 mod rtp;
 mod scenario;
-mod simulated;
+mod sim;
 mod sipp;
 pub mod wait;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_ari::AriConfig;
@@ -32,7 +33,7 @@ pub use asterisk::RealAsterisk;
 pub use block::Block;
 pub use proxy::{Fault, Proxy};
 pub use rtp::Heard;
-pub use simulated::{SimCaller, SimPbx, SimPhone};
+pub use sim::{SimCaller, SimPbx, SimPhone};
 pub use sipp::{RealCaller, RealPhone};
 
 /// ARI user of every Asterisk in the lab.
@@ -140,7 +141,8 @@ pub struct Lab {
     kind: Kind,
     block: Block,
     folder: PathBuf,
-    simulated: std::sync::Mutex<Vec<holdfast_sim::SimAsterisk>>,
+    /// Joined by trunks, each with each.
+    sims: Mutex<Vec<holdfast_sim::SimAsterisk>>,
 }
 
 impl Lab {
@@ -152,7 +154,7 @@ impl Lab {
             kind,
             block,
             folder,
-            simulated: std::sync::Mutex::default(),
+            sims: Mutex::default(),
         })
     }
 
@@ -166,10 +168,10 @@ impl Lab {
                 ))
             }
             Kind::Sim => {
-                let list = || self.simulated.lock().expect("nobody panics with this lock");
-                let others = list().clone();
-                let pbx = SimPbx::start(&self.block, name, &others).await?;
-                list().push(pbx.asterisk().clone());
+                let pbx = SimPbx::start(&self.block, name).await?;
+                let mut sims = self.sims.lock().unwrap_or_else(PoisonError::into_inner);
+                sims.iter().for_each(|other| pbx.sim().join_trunk(other));
+                sims.push(pbx.sim().clone());
                 Ok(Pbx::Sim(pbx))
             }
         }
@@ -197,7 +199,7 @@ impl Drop for Lab {
 pub enum Pbx {
     /// A process.
     Real(RealAsterisk),
-    /// The simulator.
+    /// A simulator.
     Sim(SimPbx),
 }
 
@@ -240,15 +242,15 @@ impl Pbx {
     pub async fn dialplan_result(&self, number: &str) -> Result<Option<String>, LabError> {
         match self {
             Pbx::Real(pbx) => pbx.global(&format!("HF_{number}")).await,
-            Pbx::Sim(pbx) => Ok(pbx.dialplan_result(number)),
+            Pbx::Sim(pbx) => Ok(pbx.result(number)),
         }
     }
 
     /// One request to ARI past our client: status and body. For what the client must never send.
     pub async fn raw(&self, method: &str, path: &str) -> Result<(u16, String), LabError> {
         match self {
-            Pbx::Real(pbx) => pbx.raw(method, path).await,
-            Pbx::Sim(pbx) => pbx.raw(method, path).await,
+            Pbx::Real(pbx) => raw(&pbx.ari_direct(), method, path).await,
+            Pbx::Sim(pbx) => raw(&pbx.ari_direct(), method, path).await,
         }
     }
 
@@ -257,9 +259,18 @@ impl Pbx {
         match self {
             Pbx::Real(pbx) => pbx.kill().await,
             Pbx::Sim(pbx) => {
-                pbx.asterisk().kill().await;
+                pbx.sim().kill().await;
                 Ok(())
             }
+        }
+    }
+
+    /// Waits until a registration would outlive a kill: Asterisk writes contacts to its database
+    /// about a second late.
+    pub async fn contact_kept(&self, number: &str) -> Result<(), LabError> {
+        match self {
+            Pbx::Real(pbx) => pbx.contact_kept(number).await,
+            Pbx::Sim(_) => Ok(()),
         }
     }
 
@@ -276,7 +287,7 @@ impl Pbx {
         match self {
             Pbx::Real(pbx) => pbx.signal("STOP"),
             Pbx::Sim(pbx) => {
-                pbx.asterisk().pause();
+                pbx.sim().pause();
                 Ok(())
             }
         }
@@ -287,7 +298,7 @@ impl Pbx {
         match self {
             Pbx::Real(pbx) => pbx.signal("CONT"),
             Pbx::Sim(pbx) => {
-                pbx.asterisk().resume();
+                pbx.sim().resume();
                 Ok(())
             }
         }
@@ -310,6 +321,26 @@ impl Pbx {
     }
 }
 
+/// One request past our client.
+async fn raw(config: &AriConfig, method: &str, path: &str) -> Result<(u16, String), LabError> {
+    let refused = |error: reqwest::Error| LabError::Refused(error.without_url().to_string());
+    let method = reqwest::Method::from_bytes(method.as_bytes())
+        .map_err(|error| LabError::Refused(error.to_string()))?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .map_err(refused)?;
+    let answer = client
+        .request(method, format!("{}{path}", config.url))
+        .basic_auth(&config.username, Some(config.password.expose()))
+        .send()
+        .await
+        .map_err(refused)?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(refused)?))
+}
+
 /// How a call ended, as the caller's telephone saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallEnd {
@@ -326,7 +357,7 @@ pub enum CallEnd {
 pub enum Caller {
     /// By sipp.
     Real(RealCaller),
-    /// By the simulator.
+    /// Simulated.
     Sim(SimCaller),
 }
 
@@ -399,7 +430,7 @@ impl Caller {
 pub enum Phone {
     /// By sipp.
     Real(RealPhone),
-    /// By the simulator.
+    /// Simulated.
     Sim(SimPhone),
 }
 
@@ -440,7 +471,7 @@ impl Phone {
     pub fn causes(&self) -> Vec<u16> {
         match self {
             Phone::Real(phone) => phone.seen().causes,
-            Phone::Sim(phone) => phone.inner().cancels(),
+            Phone::Sim(phone) => phone.inner().causes(),
         }
     }
 
@@ -449,7 +480,7 @@ impl Phone {
         match self {
             Phone::Real(phone) => phone.set_habit(habit).await,
             Phone::Sim(phone) => {
-                phone.set_habit(habit);
+                phone.inner().set_habit(habit.into());
                 Ok(())
             }
         }
