@@ -382,7 +382,13 @@ impl Pbx {
         if let Some(request) = how.request_fields() {
             self.channel_event(ch, "ChannelHangupRequest", request);
         }
-        if let Some(status) = how.dial_status {
+        let given_up = how.by == By::Ari
+            && self
+                .channels
+                .get(&ch)
+                .is_some_and(|c| matches!(c.place, Place::Leg) && c.leg.invited);
+        let given_up = given_up.then_some("NOANSWER");
+        if let Some(status) = how.dial_status.or(given_up) {
             self.dial_event(ch, status);
         }
         self.tell_far_end(ch, &how);

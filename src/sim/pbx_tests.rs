@@ -221,9 +221,15 @@ fn conflict_on_originate_has_two_meanings() {
     };
     assert_eq!(bench.does("POST", &originate("PJSIP/1001", "x")).0, 200);
     let duplicate = bench.does("POST", &originate("PJSIP/1001", "x"));
-    let unreachable = bench.does("POST", &originate("PJSIP/9999", "y"));
     assert_eq!(duplicate.0, 409);
-    assert_eq!(duplicate, unreachable);
+    let unreachable: Vec<_> = (0..20)
+        .map(|_| bench.does("POST", &originate("PJSIP/9999", "y")))
+        .collect();
+    assert!(
+        unreachable.contains(&duplicate),
+        "the same answer for another reason"
+    );
+    assert!(unreachable.contains(&(500, json!({ "error": "Allocation failed" }))));
     let without_id = bench.does("POST", "channels?endpoint=PJSIP/9999&app=QueueARI");
     assert_eq!(without_id, (500, json!({ "error": "Allocation failed" })));
     let create = |endpoint: &str, id: &str| {
@@ -335,7 +341,12 @@ fn music_queued_behind_sounds_plays_after_them() {
     bench.pass(400);
     assert_eq!(
         bench.kinds(),
-        ["PlaybackStarted", "PlaybackContinuing", "PlaybackFinished"]
+        [
+            "PlaybackStarted",
+            "PlaybackContinuing",
+            "PlaybackStarted",
+            "PlaybackFinished"
+        ]
     );
     assert_eq!(
         bench.hears(caller),

@@ -240,6 +240,7 @@ impl Pbx {
             channel.ring_tone = false;
         }
         self.drop_interest(ch, &app);
+        self.set_variable(ch, "STASISSTATUS", "SUCCESS", false);
         self.hearing_changed(ch);
     }
 
@@ -276,7 +277,6 @@ impl Pbx {
     fn continue_in_dialplan(&mut self, ch: Ch, to: Option<Destination>) {
         self.leave_bridge(ch);
         self.end_stasis(ch);
-        self.set_variable(ch, "STASISSTATUS", "SUCCESS", false);
         self.returned_from_stasis(ch, to);
     }
 
