@@ -9,7 +9,7 @@ use crate::settings::{AgentSettings, MemberSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Agent {
     pub id: AgentId,
     pub settings: AgentSettings,
@@ -32,7 +32,7 @@ pub struct Agent {
 }
 
 /// What an agent has in hand. At most one thing, by a committed decision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hand {
     #[default]
     Free,
@@ -46,7 +46,7 @@ pub enum Hand {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pause {
     pub reason: String,
     pub at: Millis,
@@ -54,7 +54,7 @@ pub struct Pause {
 }
 
 /// An agent in one queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     pub settings: MemberSettings,
     pub revision: u64,
@@ -65,7 +65,7 @@ pub struct Member {
 }
 
 /// Why an agent is or is not offered a call; also what the API shows as the agent's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Availability {
     Available,
@@ -96,6 +96,13 @@ impl Agent {
             return DeviceState::Unknown;
         };
         relevant.fold(*first, |all, (_, one)| combine(all, *one))
+    }
+
+    /// Whether a decision may take the agent, for queues with that `ring_in_use`. Wrap-up and retry
+    /// delay end when their deadline fires, not when the clock passes it, so that all replicas and
+    /// the index agree on the moment; that is why the clock does not count here.
+    pub fn is_free(&self, ring_in_use: bool) -> bool {
+        self.availability(0, ring_in_use) == Availability::Available
     }
 
     /// At `now`, for queues with that `ring_in_use`.

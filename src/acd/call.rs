@@ -8,7 +8,7 @@ use crate::id::{AgentId, Attempt, CallId, ChannelId, Millis, PbxId, QueueName};
 use crate::settings::Connect;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
     pub id: CallId,
     pub pbx: PbxId,
@@ -38,7 +38,7 @@ pub struct Call {
     pub phase: Phase,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// In the line, with music. `away` while the channel is in the dialplan with an offer that
     /// took too long: it keeps the place but cannot be offered.
@@ -57,7 +57,7 @@ pub enum Phase {
 }
 
 /// A reservation of agents for one call until `ring_until`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Offer {
     pub attempt: Attempt,
     pub connect: Connect,
@@ -68,7 +68,7 @@ pub struct Offer {
     pub agents: Vec<OfferedAgent>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OfferedAgent {
     pub agent: AgentId,
     pub ringing_since: Option<Millis>,
@@ -76,7 +76,7 @@ pub struct OfferedAgent {
 
 /// Prompts that are due. The owner plays `prompts` once per `number` while the call is waiting,
 /// then music again; an offer or a grant does not wait for them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Announcement {
     /// Counts up within the call from 1.
     pub number: u32,
@@ -86,7 +86,7 @@ pub struct Announcement {
     pub position: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Prompt {
     /// A sound by name, `sound:NAME`.
     Sound(String),
@@ -95,7 +95,7 @@ pub enum Prompt {
 }
 
 /// How a call ended. Every call has exactly one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// Was connected to `agent`; who ended it.
     Answered {

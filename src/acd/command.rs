@@ -10,7 +10,7 @@ use crate::id::{
 use crate::settings::{AgentSettings, MemberSettings, QueueSettings, Template};
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Command {
     // Facts, from the node that saw them.
     /// A caller's channel entered Stasis. Joins, or finds the call that it already is: sent again for
@@ -98,7 +98,7 @@ pub enum Command {
     Admin(Admin),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallerJoin {
     pub pbx: PbxId,
     pub channel: ChannelId,
@@ -112,7 +112,7 @@ pub struct CallerJoin {
 }
 
 /// What the dialplan asked for this one call (`Stasis(QueueARI,timeout=60,announce=30)`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JoinOptions {
     /// Instead of the queue's `timeout_ms`.
     pub timeout_ms: Option<u64>,
@@ -122,7 +122,7 @@ pub struct JoinOptions {
     pub music_class: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LeaveReason {
     /// The caller hung up, or the channel was not there at a comparison with its Asterisk.
     HungUp,
@@ -133,7 +133,7 @@ pub enum LeaveReason {
 }
 
 /// Why an offer to one agent ended without a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailCause {
     NoAnswer,
     Busy,
@@ -144,7 +144,7 @@ pub enum FailCause {
     Cancelled,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EndedBy {
     Caller,
     Agent,
@@ -153,7 +153,9 @@ pub enum EndedBy {
 }
 
 /// Device states of Asterisk, worst last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DeviceState {
     #[default]
@@ -168,7 +170,7 @@ pub enum DeviceState {
     Invalid,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Admin {
     pub request: RequestId,
     /// Who asked: a token's name, `socket`, `dialplan`. For the journal.
@@ -179,7 +181,7 @@ pub struct Admin {
     pub op: AdminOp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AdminOp {
     QueuePut {
         queue: QueueName,
@@ -256,7 +258,7 @@ pub enum AdminOp {
 }
 
 /// The declared set: what `apply -f` sends and `GET /v1/config` shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config {
     pub queues: Vec<(QueueName, QueueSettings)>,
     pub agents: Vec<(AgentId, AgentSettings)>,
@@ -265,7 +267,7 @@ pub struct Config {
 }
 
 /// When a batch was written. Equal on all nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// Index of the log entry.
     pub index: u64,

@@ -173,7 +173,7 @@ pub enum Event {
 }
 
 /// Why a caller was passed over although earlier in the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassOver {
     /// Already being offered.

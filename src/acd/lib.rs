@@ -9,16 +9,29 @@
 //! Raft. The crate depends on serde alone.
 
 pub mod agent;
+mod announce;
+mod apply;
 pub mod call;
 pub mod command;
+mod deadline;
+mod digest;
+mod distribute;
+mod empty;
 pub mod event;
 pub mod id;
+mod index;
+pub mod invariants;
 pub mod limits;
 pub mod pbx;
 pub mod queue;
 pub mod reply;
 pub mod settings;
 pub mod state;
+mod strategy;
+mod template;
+mod text;
+mod validate;
+mod wait;
 
 pub use command::{Admin, AdminOp, Command, Config, Stamp};
 pub use event::Event;

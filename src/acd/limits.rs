@@ -17,6 +17,14 @@ pub const PBXES_MAX: usize = 64;
 pub const OFFER_AGENTS_MAX: usize = 64;
 /// Steps of a queue's plan.
 pub const STEPS_MAX: usize = 32;
+/// Agents that one step names.
+pub const STEP_AGENTS_MAX: usize = 1_000;
+/// Exit keys of a queue.
+pub const EXIT_KEYS_MAX: usize = 16;
+/// Skills of an agent.
+pub const SKILLS_MAX: usize = 100;
+/// Earlier callers whose being passed over one offer reports, the nearest first.
+pub const PASSED_OVER_MAX: usize = 64;
 /// Templates of queues that may be created by a call.
 pub const TEMPLATES_MAX: usize = 100;
 /// Answers kept for admin writes that are sent twice.
@@ -33,6 +41,8 @@ pub const TEXT_BYTES_MAX: usize = 80;
 pub const PROMPTS_MAX: usize = 10;
 /// The longest duration that any setting may have.
 pub const DURATION_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// The least gap between two looks at whether a caller's position has changed.
+pub const ANNOUNCE_CHECK_MS_MIN: u64 = 1_000;
 /// How long a call that is leaving is kept when its owner never says that the channel has gone.
 pub const LEAVING_MS_MAX: u64 = 120_000;
 /// How much longer than the ring time an offer by way of the dialplan may take to come back.

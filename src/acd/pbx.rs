@@ -6,7 +6,7 @@
 use crate::id::{Millis, NodeName, PbxId};
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pbx {
     pub id: PbxId,
     pub node: NodeName,
@@ -16,7 +16,7 @@ pub struct Pbx {
     pub lost_at: Option<Millis>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sight {
     /// Its node drives it and has compared: its callers can be offered.

@@ -3,6 +3,7 @@
 //! The line is ordered by (priority descending, order ascending) and holds who waits or is offered.
 
 use crate::agent::Member;
+use crate::call::{Call, Outcome};
 use crate::id::{AgentId, CallId, QueueName};
 use crate::settings::QueueSettings;
 use serde::{Deserialize, Serialize};
@@ -10,14 +11,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A place in the line. Compares as the line is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     pub priority: Reverse<i32>,
     pub order: u64,
     pub call: CallId,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Queue {
     pub name: QueueName,
     pub settings: QueueSettings,
@@ -34,7 +35,7 @@ pub struct Queue {
 }
 
 /// Since the queue was made. Replicated, so a failover resets nothing and all nodes agree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counters {
     pub entered: u64,
     pub refused: u64,
@@ -54,4 +55,55 @@ pub struct Counters {
     /// Moving averages as app_queue keeps them (3/4 old, 1/4 new), milliseconds.
     pub hold_time_ms: u64,
     pub talk_time_ms: u64,
+}
+
+impl Place {
+    /// Where a call stands, or would stand, in a line.
+    pub fn of(call: &Call) -> Place {
+        Place {
+            priority: Reverse(call.priority),
+            order: call.order,
+            call: call.id,
+        }
+    }
+}
+
+impl Counters {
+    /// Counts the end of one caller's waiting (not of a granted one: that was counted at the grant).
+    pub(crate) fn count(&mut self, outcome: &Outcome, in_service_level: bool) {
+        let counter = match outcome {
+            Outcome::Answered { .. } => return,
+            Outcome::Abandoned => {
+                self.abandoned_in_service_level += u64::from(in_service_level);
+                &mut self.abandoned
+            }
+            Outcome::Timeout => &mut self.timeout,
+            Outcome::Key(_) => &mut self.key,
+            Outcome::Empty => &mut self.empty,
+            Outcome::Withdrawn { .. } => &mut self.withdrawn,
+            Outcome::Lost => &mut self.lost,
+            Outcome::NoQuorum => &mut self.no_quorum,
+        };
+        *counter += 1;
+    }
+
+    /// `servicelevelperf` of app_queue: answered in time of all answered, in percent.
+    pub fn service_level_percent(&self) -> u64 {
+        percent(self.answered_in_service_level, self.answered)
+    }
+
+    /// `servicelevelperf2`: answered or abandoned in time, of all answered or abandoned, in percent.
+    pub fn service_level2_percent(&self) -> u64 {
+        let in_time = self.answered_in_service_level + self.abandoned_in_service_level;
+        percent(in_time, self.answered + self.abandoned)
+    }
+}
+
+fn percent(part: u64, all: u64) -> u64 {
+    part.saturating_mul(100).checked_div(all).unwrap_or(0)
+}
+
+/// The moving average of app_queue: three quarters old, one quarter new.
+pub(crate) fn average(old_ms: u64, new_ms: u64) -> u64 {
+    old_ms.saturating_mul(3).saturating_add(new_ms) / 4
 }

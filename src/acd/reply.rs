@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub type Reply = Result<Done, Reject>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Done {
     /// Nothing more to say; also for a fact that was known already.
     Ok,
@@ -28,7 +28,7 @@ pub enum Done {
 }
 
 /// A refusal that is part of the business. Each has a stable code, see docs/errors.md.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reject {
     UnknownQueue(QueueName),
     QueueClosed(QueueName),

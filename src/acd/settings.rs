@@ -7,7 +7,9 @@ use crate::id::{AgentId, PbxId};
 use serde::{Deserialize, Serialize};
 
 /// `strategy` of queues.conf.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     #[default]
@@ -25,7 +27,7 @@ pub enum Strategy {
 }
 
 /// How a granted call reaches its agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Connect {
     /// The owner originates the agents' legs and bridges.
@@ -36,7 +38,7 @@ pub enum Connect {
 }
 
 /// `announce-position` of queues.conf.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnnouncePosition {
     No,
@@ -49,7 +51,7 @@ pub enum AnnouncePosition {
 }
 
 /// `announce-holdtime` of queues.conf.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnnounceHoldTime {
     #[default]
@@ -59,7 +61,7 @@ pub enum AnnounceHoldTime {
 }
 
 /// What is played to who waits. A prompt never delays an offer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Announce {
     pub position: AnnouncePosition,
     /// `announce-position-limit`.
@@ -85,7 +87,7 @@ pub struct Announce {
 }
 
 /// The sounds of announcements, by their names in queues.conf. An empty name is silent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prompts {
     pub you_are_next: String,
     pub there_are: String,
@@ -104,11 +106,11 @@ pub struct Prompts {
 
 /// The conditions of `joinempty` and `leavewhenempty`: a member in any listed condition does not
 /// count as being there. An empty list switches the rule off.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EmptyRule(pub Vec<Empty>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Empty {
     Paused,
@@ -122,7 +124,7 @@ pub enum Empty {
 }
 
 /// How long an agent is left alone after an offer failed, by cause (mod_callcenter's `*-delay-time`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RetryDelays {
     pub no_answer_ms: u64,
     pub busy_ms: u64,
@@ -132,7 +134,7 @@ pub struct RetryDelays {
 
 /// One step of the plan: who may be rung once a caller has waited `after_ms`, and how.
 /// The original's staged tasks `name@1`, `name@2`. The last step that is due counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Step {
     pub after_ms: u64,
     /// Only these members; empty means all.
@@ -146,7 +148,7 @@ pub struct Step {
 }
 
 /// Where in the dialplan a caller goes on. `None` fields: the next priority of where he came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exit {
     pub context: Option<String>,
     pub exten: Option<String>,
@@ -154,7 +156,7 @@ pub struct Exit {
 }
 
 /// A queue as it is set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueueSettings {
     /// `musicclass`.
     pub music_class: String,
@@ -196,7 +198,7 @@ pub struct QueueSettings {
 }
 
 /// An agent as a member of one queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemberSettings {
     pub penalty: u32,
     /// Place for `linear` and `rrmemory`; equal places go by agent id.
@@ -206,7 +208,7 @@ pub struct MemberSettings {
 }
 
 /// An agent as set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AgentSettings {
     /// The person's name, for people.
     pub name: String,
@@ -219,7 +221,7 @@ pub struct AgentSettings {
 }
 
 /// Queues that a call may bring into being: names that match `pattern` get `settings` and `members`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Template {
     /// A queue name in which `*` stands for any run of characters.
     pub pattern: String,
@@ -304,5 +306,39 @@ impl Default for QueueSettings {
             open: true,
             resume_window_ms: 120_000,
         }
+    }
+}
+
+/// The plan of a queue without steps: all members, from the start.
+static EVERYONE: Step = Step {
+    after_ms: 0,
+    agents: Vec::new(),
+    max_penalty: None,
+    ring_time_ms: None,
+    strategy: None,
+};
+
+impl QueueSettings {
+    /// The steps, never empty: a queue without any has one that lets everyone in at once.
+    pub fn plan(&self) -> &[Step] {
+        if self.steps.is_empty() {
+            std::slice::from_ref(&EVERYONE)
+        } else {
+            &self.steps
+        }
+    }
+
+    /// How many steps of the plan a caller has reached who waited so long. The last of them counts.
+    pub fn steps_reached(&self, waited_ms: u64) -> u32 {
+        let plan = self.plan().iter();
+        plan.take_while(|step| step.after_ms <= waited_ms).count() as u32
+    }
+}
+
+impl Step {
+    /// Whether this step lets the member be rung, whatever he is doing now.
+    pub fn admits(&self, agent: &AgentId, member: &MemberSettings) -> bool {
+        let named = self.agents.is_empty() || self.agents.contains(agent);
+        named && self.max_penalty.is_none_or(|max| member.penalty <= max)
     }
 }

@@ -1,40 +1,107 @@
 //! The replicated state and what may be asked of it. Only `apply` changes it.
+//!
+//! The fields are facts, written to snapshots and hashed into the digest; the index is derived from
+//! them and computed anew when a snapshot is read.
 
 use crate::agent::Agent;
 use crate::call::Call;
-use crate::command::{Command, Config, Stamp};
-use crate::event::Event;
-use crate::id::{AgentId, CallId, ChannelId, Millis, PbxId, QueueName};
+use crate::command::Config;
+use crate::digest;
+use crate::id::{AgentId, CallId, ChannelId, Millis, PbxId, QueueName, RequestId};
+use crate::index::Index;
 use crate::pbx::Pbx;
-use crate::queue::Queue;
+use crate::queue::{Place, Queue};
 use crate::reply::Reply;
+use crate::settings::Template;
+use crate::wait::{Resume, ResumeKey, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+pub use crate::distribute::distribute;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Snapshot")]
 pub struct State {
+    pub(crate) now: Millis,
+    /// Calls so far; the next one has this number plus one.
+    pub(crate) calls_made: u64,
+    /// Log index of the last write of any setting.
+    pub(crate) config_revision: u64,
+    pub(crate) queues: BTreeMap<QueueName, Queue>,
+    pub(crate) agents: BTreeMap<AgentId, Agent>,
+    pub(crate) calls: BTreeMap<CallId, Call>,
+    /// One for each call that is in a line.
+    pub(crate) waits: BTreeMap<CallId, Wait>,
+    pub(crate) pbxes: BTreeMap<PbxId, Pbx>,
+    pub(crate) templates: BTreeMap<String, StoredTemplate>,
+    pub(crate) resumes: BTreeMap<ResumeKey, Resume>,
+    pub(crate) requests: BTreeMap<RequestId, Answer>,
+    #[serde(skip)]
+    pub(crate) index: Index,
+}
+
+/// The fields of `State` as written, in the same order.
+#[derive(Deserialize)]
+struct Snapshot {
     now: Millis,
+    calls_made: u64,
+    config_revision: u64,
     queues: BTreeMap<QueueName, Queue>,
     agents: BTreeMap<AgentId, Agent>,
     calls: BTreeMap<CallId, Call>,
+    waits: BTreeMap<CallId, Wait>,
     pbxes: BTreeMap<PbxId, Pbx>,
+    templates: BTreeMap<String, StoredTemplate>,
+    resumes: BTreeMap<ResumeKey, Resume>,
+    requests: BTreeMap<RequestId, Answer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct StoredTemplate {
+    pub revision: u64,
+    pub template: Template,
+}
+
+/// The answer to an admin write, kept for its being sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub at: Millis,
+    /// Digest of what was asked.
+    pub asked: u64,
+    pub reply: Reply,
+}
+
+impl From<Snapshot> for State {
+    fn from(read: Snapshot) -> State {
+        let mut state = State {
+            now: read.now,
+            calls_made: read.calls_made,
+            config_revision: read.config_revision,
+            queues: read.queues,
+            agents: read.agents,
+            calls: read.calls,
+            waits: read.waits,
+            pbxes: read.pbxes,
+            templates: read.templates,
+            resumes: read.resumes,
+            requests: read.requests,
+            index: Index::default(),
+        };
+        state.index = Index::of(&state);
+        state
+    }
 }
 
 impl State {
-    /// Applies one command. Pure: no clock, no randomness, no IO. Never panics, whatever comes.
-    /// What happened is appended to `events`.
-    pub fn apply(&mut self, _stamp: Stamp, _command: &Command, _events: &mut Vec<Event>) -> Reply {
-        Ok(crate::reply::Done::Ok)
-    }
-
     /// The cluster clock of the last command applied.
     pub fn now(&self) -> Millis {
         self.now
     }
 
-    /// When the next deadline is due.
+    /// When the next deadline is due; in the past if a `Tick` is already wanted.
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        self.index.deadlines.first().map(|(at, _)| *at)
     }
 
     pub fn queue(&self, name: &QueueName) -> Option<&Queue> {
@@ -65,13 +132,15 @@ impl State {
     }
 
     /// The call of a caller's channel.
-    pub fn call_of(&self, _pbx: &PbxId, _channel: &ChannelId) -> Option<&Call> {
-        None
+    pub fn call_of(&self, pbx: &PbxId, channel: &ChannelId) -> Option<&Call> {
+        let call = self.index.channels.get(pbx)?.get(channel)?;
+        self.calls.get(call)
     }
 
     /// The calls whose channels live on an Asterisk, by id.
     pub fn calls_on<'a>(&'a self, pbx: &'a PbxId) -> impl Iterator<Item = &'a Call> {
-        self.calls.values().filter(move |call| call.pbx == *pbx)
+        let calls = self.index.on_pbx.get(pbx).into_iter().flatten();
+        calls.filter_map(|call| self.calls.get(call))
     }
 
     pub fn pbx(&self, id: &PbxId) -> Option<&Pbx> {
@@ -83,29 +152,65 @@ impl State {
     }
 
     /// 1 for who is next; `None` for a call that is not in a line. Costs O(callers ahead).
-    pub fn position(&self, _call: CallId) -> Option<u32> {
-        None
+    pub fn position(&self, call: CallId) -> Option<u32> {
+        let call = self.calls.get(&call).filter(|call| call.in_line())?;
+        let ahead = self
+            .queues
+            .get(&call.queue)?
+            .line
+            .range(..Place::of(call))
+            .count();
+        u32::try_from(ahead + 1).ok()
     }
 
-    /// The declared set as it stands.
+    /// By name, with the log index of its last write.
+    pub fn template(&self, name: &str) -> Option<(&Template, u64)> {
+        let stored = self.templates.get(name)?;
+        Some((&stored.template, stored.revision))
+    }
+
+    /// The declared set as it stands: without the queues that calls brought into being.
     pub fn config(&self) -> Config {
-        Config::default()
+        let declared = || {
+            self.queues
+                .values()
+                .filter(|queue| queue.template.is_none())
+        };
+        let members = declared().flat_map(|queue| {
+            let members = queue.members.iter();
+            members.map(|(id, member)| (queue.name.clone(), id.clone(), member.settings.clone()))
+        });
+        let agents = self.agents.values();
+        let templates = self.templates.iter();
+        Config {
+            queues: declared()
+                .map(|queue| (queue.name.clone(), queue.settings.clone()))
+                .collect(),
+            agents: agents
+                .map(|agent| (agent.id.clone(), agent.settings.clone()))
+                .collect(),
+            members: members.collect(),
+            templates: templates
+                .map(|(name, it)| (name.clone(), it.template.clone()))
+                .collect(),
+        }
+    }
+
+    /// Log index of the last write of any setting: the revision of the whole declared set.
+    pub fn config_revision(&self) -> u64 {
+        self.config_revision
     }
 
     /// Equal on all replicas at equal index.
     pub fn digest(&self) -> u64 {
-        0
+        digest::digest(self)
     }
 }
 
-/// The decisions that can be made now: an `OfferMake` for each call that can be offered to free
-/// agents, in the order in which they should be written. Pure; `random(n)` gives a number below `n`
-/// for strategy `random`, so the choice is the leader's and is written in the decision.
-/// At most `max` decisions, so that one pass is bounded.
-pub fn distribute(
-    _state: &State,
-    _max: usize,
-    _random: &mut dyn FnMut(u64) -> u64,
-) -> Vec<Command> {
-    Vec::new()
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.now, self.calls_made, self.config_revision).hash(hasher);
+        (&self.queues, &self.agents, &self.calls, &self.waits).hash(hasher);
+        (&self.pbxes, &self.templates, &self.resumes, &self.requests).hash(hasher);
+    }
 }

@@ -1,0 +1,190 @@
+//! Asterisks and nodes come, go out of sight, are lost.
+
+use super::Apply;
+use crate::call::{Outcome, Phase};
+use crate::command::{DeviceState, EndedBy, FailCause};
+use crate::event::Event;
+use crate::id::{CallId, ChannelId, NodeName, PbxId};
+use crate::index::Subject;
+use crate::limits::{DURATION_MS_MAX, PBXES_MAX};
+use crate::pbx::{Pbx, Sight};
+use crate::reply::{Done, Reject, Reply};
+use crate::settings::Connect;
+use std::collections::BTreeSet;
+
+impl Apply<'_> {
+    pub(super) fn pbx_up(
+        &mut self,
+        id: &PbxId,
+        node: &NodeName,
+        epoch: u64,
+        restarted: bool,
+        channels: &[ChannelId],
+    ) -> Reply {
+        match self.state.pbxes.get(id) {
+            Some(known) if epoch <= known.epoch => return Err(Reject::StaleEpoch { epoch }),
+            None if self.state.pbxes.len() >= PBXES_MAX => {
+                let max = PBXES_MAX as u64;
+                return Err(Reject::LimitReached {
+                    what: "Asterisks".into(),
+                    max,
+                });
+            }
+            _ => {}
+        }
+        self.compare(id, restarted, channels);
+        let (sight, node) = (Sight::Up, node.clone());
+        self.emit(Event::PbxUp {
+            pbx: id.clone(),
+            node: node.clone(),
+            epoch,
+        });
+        let pbx = Pbx {
+            id: id.clone(),
+            node,
+            epoch,
+            sight,
+            lost_at: None,
+        };
+        self.state.pbxes.insert(id.clone(), pbx);
+        self.touch_pbx(id);
+        Ok(Done::Ok)
+    }
+
+    /// Ends the calls whose channels are gone. Of those that live, legs rung under the old epoch are
+    /// stale; what the dialplan is dialling is not ours to judge.
+    fn compare(&mut self, pbx: &PbxId, restarted: bool, channels: &[ChannelId]) {
+        let alive: BTreeSet<&ChannelId> = channels.iter().collect();
+        let outcome = if restarted {
+            Outcome::Lost
+        } else {
+            Outcome::Abandoned
+        };
+        let by = if restarted {
+            EndedBy::Failure
+        } else {
+            EndedBy::Caller
+        };
+        for id in self.calls_on(pbx) {
+            let Some(call) = self.state.calls.get(&id) else {
+                continue;
+            };
+            if !alive.contains(&call.channel) {
+                self.call_gone(id, outcome.clone(), by);
+            } else if let Phase::Offered(offer) = &call.phase
+                && offer.connect == Connect::Ari
+            {
+                self.end_offer(id, FailCause::Cancelled);
+            }
+        }
+    }
+
+    pub(super) fn pbx_down(&mut self, id: &PbxId, epoch: u64, lost: bool) -> Reply {
+        let Some(pbx) = self.state.pbxes.get_mut(id) else {
+            return Ok(Done::Ok);
+        };
+        if epoch < pbx.epoch {
+            return Err(Reject::StaleEpoch { epoch });
+        }
+        let seen = pbx.sight != Sight::Down;
+        pbx.sight = Sight::Down;
+        // Said once: a second report of the same loss finds nothing left to give up.
+        let gave_up = lost && self.give_up(id);
+        if seen || gave_up {
+            self.emit(Event::PbxDown {
+                pbx: id.clone(),
+                lost,
+            });
+        }
+        self.touch_pbx(id);
+        Ok(Done::Ok)
+    }
+
+    /// The Asterisk is gone, its channels with it. Phones that were registered there are not
+    /// reachable there; what other Asterisks say of them still counts. Answers whether there was
+    /// anything to give up.
+    fn give_up(&mut self, pbx: &PbxId) -> bool {
+        let calls = self.calls_on(pbx);
+        let had_calls = !calls.is_empty();
+        for call in calls {
+            self.call_gone(call, Outcome::Lost, EndedBy::Failure);
+        }
+        let mut touched = Vec::new();
+        for agent in self.state.agents.values_mut() {
+            if let Some(device) = agent.devices.get_mut(pbx)
+                && *device != DeviceState::Unavailable
+            {
+                *device = DeviceState::Unavailable;
+                touched.push(agent.id.clone());
+            }
+        }
+        touched.iter().for_each(|agent| self.touch_agent(agent));
+        if let Some(pbx) = self.state.pbxes.get_mut(pbx) {
+            pbx.sight = Sight::Down;
+            pbx.lost_at = None;
+        }
+        had_calls || !touched.is_empty()
+    }
+
+    pub(super) fn node_away(&mut self, node: &NodeName, node_lost_after_ms: u64) -> Reply {
+        let lost_at = self
+            .now
+            .saturating_add(node_lost_after_ms.min(DURATION_MS_MAX));
+        let mut touched = Vec::new();
+        for pbx in self.state.pbxes.values_mut() {
+            if pbx.node == *node && pbx.lost_at.is_none() {
+                // One that was down already stays so when the node comes back.
+                if pbx.sight == Sight::Up {
+                    pbx.sight = Sight::NodeAway;
+                }
+                pbx.lost_at = Some(lost_at);
+                touched.push(pbx.id.clone());
+            }
+        }
+        touched.iter().for_each(|pbx| self.touch_pbx(pbx));
+        if !touched.is_empty() {
+            self.emit(Event::NodeAway { node: node.clone() });
+        }
+        Ok(Done::Ok)
+    }
+
+    pub(super) fn node_back(&mut self, node: &NodeName) -> Reply {
+        let mut touched = Vec::new();
+        for pbx in self.state.pbxes.values_mut() {
+            if pbx.node == *node && pbx.lost_at.take().is_some() {
+                if pbx.sight == Sight::NodeAway {
+                    pbx.sight = Sight::Up;
+                }
+                touched.push(pbx.id.clone());
+            }
+        }
+        touched.iter().for_each(|pbx| self.touch_pbx(pbx));
+        if !touched.is_empty() {
+            self.emit(Event::NodeBack { node: node.clone() });
+        }
+        Ok(Done::Ok)
+    }
+
+    /// The node was away too long.
+    pub(super) fn node_lost(&mut self, id: &PbxId) {
+        let Some(pbx) = self.state.pbxes.get(id) else {
+            return;
+        };
+        let node = pbx.node.clone();
+        self.emit(Event::NodeLost {
+            node,
+            pbx: id.clone(),
+        });
+        self.give_up(id);
+        self.touch_pbx(id);
+    }
+
+    fn calls_on(&self, pbx: &PbxId) -> BTreeSet<CallId> {
+        let calls = self.state.index.on_pbx.get(pbx);
+        calls.cloned().unwrap_or_default()
+    }
+
+    fn touch_pbx(&mut self, pbx: &PbxId) {
+        self.state.index.touch(Subject::Pbx(pbx.clone()));
+    }
+}

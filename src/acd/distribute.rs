@@ -1,0 +1,195 @@
+//! Who gets whom: the decisions that can be made now. Runs on the leader alone and only reads.
+//!
+//! The index already knows the queues in which something can be decided, and in each the first
+//! caller and the agents in rank order. One pass walks along them and remembers what it has given
+//! away. Since that only ever grows, every cursor moves forward alone: a decision costs O(log n) in
+//! callers and agents, except for strategy random, which counts those it may choose from. Whether a
+//! decision still holds when it is applied is judged there, not here.
+
+use crate::command::Command;
+use crate::id::{AgentId, Attempt, QueueName};
+use crate::index::{QueueIndex, Ready, StepIndex};
+use crate::limits::OFFER_AGENTS_MAX;
+use crate::queue::{Place, Queue};
+use crate::settings::Strategy;
+use crate::state::State;
+use crate::strategy::Rank;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+/// The decisions that can be made now: an `OfferMake` for each call that can be offered to free
+/// agents, in the order in which they should be written. Pure; `random(n)` gives a number below `n`
+/// for strategy `random`, so the choice is the leader's and is written in the decision.
+/// At most `max` decisions, so that one pass is bounded.
+pub fn distribute(state: &State, max: usize, random: &mut dyn FnMut(u64) -> u64) -> Vec<Command> {
+    let mut pass = Pass::new(state);
+    let mut decisions = Vec::new();
+    while decisions.len() < max
+        && let Some((queue, step, place)) = pass.next()
+    {
+        decisions.extend(pass.decide(queue, step, place, random));
+    }
+    decisions
+}
+
+/// One walk over the ready queues, with what was given away so far.
+struct Pass<'a> {
+    state: &'a State,
+    fresh: std::iter::Peekable<std::collections::btree_set::Iter<'a, Ready>>,
+    /// Queues looked at before, under the key they have now.
+    again: BTreeSet<Ready>,
+    taken: BTreeSet<AgentId>,
+    cursors: BTreeMap<(&'a QueueName, usize), Cursor>,
+    last_rung: BTreeMap<&'a QueueName, AgentId>,
+}
+
+/// Below these places everything of a step was given away in this pass.
+#[derive(Clone, Default)]
+struct Cursor {
+    call: Option<Place>,
+    rank: Option<Rank>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(state: &'a State) -> Self {
+        Pass {
+            state,
+            fresh: state.index.ready.iter().peekable(),
+            again: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            cursors: BTreeMap::new(),
+            last_rung: BTreeMap::new(),
+        }
+    }
+
+    /// The most urgent queue that still has a caller and an agent for him.
+    fn next(&mut self) -> Option<(&'a Queue, usize, Place)> {
+        loop {
+            let key = match (self.fresh.peek(), self.again.first()) {
+                (Some(fresh), Some(again)) if again < *fresh => self.again.pop_first()?,
+                (Some(_), _) => self.fresh.next()?.clone(),
+                (None, _) => self.again.pop_first()?,
+            };
+            let Some(queue) = self.state.queues.get(&key.queue) else {
+                continue;
+            };
+            let Some((place, step)) = self.head(queue) else {
+                continue;
+            };
+            let now = Ready::of(self.state, queue, place)?;
+            if now <= key {
+                return Some((queue, step, place));
+            }
+            // Its first caller was given away meanwhile: another queue may be more urgent now.
+            self.again.insert(now);
+        }
+    }
+
+    fn head(&mut self, queue: &'a Queue) -> Option<(Place, usize)> {
+        let index = self.state.index.queues.get(&queue.name)?;
+        let steps = 0..index.steps.len();
+        steps
+            .filter_map(|step| Some((self.first(queue, index, step)?, step)))
+            .min()
+    }
+
+    /// The first caller of a step, if anybody of the step is left.
+    fn first(&mut self, queue: &'a Queue, index: &QueueIndex, step: usize) -> Option<Place> {
+        let entry = &index.steps[step];
+        let cursor = self.cursors.entry((&queue.name, step)).or_default();
+        let from = cursor.call.map_or(Unbounded, Excluded);
+        let place = *entry.offerable.range((from, Unbounded)).next()?;
+        let from = cursor.rank.clone().map_or(Unbounded, Included);
+        let mut left = entry.available.range((from, Unbounded));
+        cursor.rank = Some(left.find(|rank| !self.taken.contains(&rank.agent))?.clone());
+        Some(place)
+    }
+
+    fn decide(
+        &mut self,
+        queue: &'a Queue,
+        step: usize,
+        place: Place,
+        random: &mut dyn FnMut(u64) -> u64,
+    ) -> Option<Command> {
+        let call = self.state.calls.get(&place.call)?;
+        let entry = &self.state.index.queues.get(&queue.name)?.steps[step];
+        let agents = self.choose(queue, step, entry, random);
+        let cursor = self.cursors.entry((&queue.name, step)).or_default();
+        cursor.call = Some(place);
+        self.taken.extend(agents.iter().cloned());
+        if let [agent] = agents.as_slice() {
+            self.last_rung.insert(&queue.name, agent.clone());
+        }
+        if let Some((place, _)) = self.head(queue) {
+            self.again.extend(Ready::of(self.state, queue, place));
+        }
+        let attempt = Attempt(call.attempts.0.checked_add(1)?);
+        (!agents.is_empty()).then_some(Command::OfferMake {
+            call: call.id,
+            attempt,
+            agents,
+        })
+    }
+
+    /// Whom to ring, of those of the lowest penalty who are left.
+    fn choose(
+        &self,
+        queue: &Queue,
+        step: usize,
+        entry: &StepIndex,
+        random: &mut dyn FnMut(u64) -> u64,
+    ) -> Vec<AgentId> {
+        let cursor = self.cursors.get(&(&queue.name, step));
+        let Some(first) = cursor.and_then(|cursor| cursor.rank.as_ref()) else {
+            return Vec::new();
+        };
+        let left = |rank: &&Rank| !self.taken.contains(&rank.agent);
+        let equals = entry.available.range(first..);
+        let mut equals = equals
+            .take_while(|rank| rank.penalty == first.penalty)
+            .filter(left);
+        let plan = queue.settings.plan().get(step);
+        match plan
+            .and_then(|step| step.strategy)
+            .unwrap_or(queue.settings.strategy)
+        {
+            Strategy::RingAll => equals
+                .take(OFFER_AGENTS_MAX)
+                .map(|rank| rank.agent.clone())
+                .collect(),
+            Strategy::Random => {
+                let all: Vec<&Rank> = equals.collect();
+                let chosen = all.get(random(all.len() as u64) as usize).or(all.first());
+                chosen.map(|rank| rank.agent.clone()).into_iter().collect()
+            }
+            Strategy::RrMemory => {
+                let behind = self.behind_last(queue, first);
+                let ranks = entry.available.range((behind, Unbounded));
+                let mut ranks = ranks
+                    .take_while(|rank| rank.penalty == first.penalty)
+                    .filter(left);
+                let chosen = ranks.next().or_else(|| equals.next());
+                chosen.map(|rank| rank.agent.clone()).into_iter().collect()
+            }
+            Strategy::Linear | Strategy::LeastRecent | Strategy::FewestCalls => {
+                vec![first.agent.clone()]
+            }
+        }
+    }
+
+    /// Round robin goes on behind who was rung last, in this pass or before it.
+    fn behind_last(&self, queue: &Queue, first: &Rank) -> std::ops::Bound<Rank> {
+        let last = self.last_rung.get(&queue.name).or(queue.last_rung.as_ref());
+        let place = last.and_then(|agent| Some((agent, queue.members.get(agent)?)));
+        place.map_or(Included(first.clone()), |(agent, member)| {
+            let (penalty, order) = (first.penalty, member.settings.order);
+            Excluded(Rank {
+                penalty,
+                key: 0,
+                order,
+                agent: agent.clone(),
+            })
+        })
+    }
+}

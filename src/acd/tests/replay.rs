@@ -1,0 +1,765 @@
+//! Any stream of commands keeps the promises of the core: invariants, order, deadlines, replay.
+
+mod common;
+
+use common::*;
+use holdfast_acd::call::{Outcome, Phase};
+use holdfast_acd::command::*;
+use holdfast_acd::event::PassOver;
+use holdfast_acd::limits::DIALPLAN_GRACE_MS;
+use holdfast_acd::pbx::Sight;
+use holdfast_acd::settings::{
+    AgentSettings, Announce, Connect, Empty, EmptyRule, MemberSettings, QueueSettings, Template,
+};
+use holdfast_acd::*;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What may happen. `Serve` stands for what the leader would decide at that moment.
+#[derive(Clone, Debug)]
+enum Step {
+    Command(Command),
+    Serve,
+    /// An answer, failure or end that fits the current attempt of a call, so that calls get far.
+    Ring(u64, u8),
+    Answer(u64, u8),
+    Fail(u64, u8, FailCause),
+    End(u64, EndedBy),
+    Return(u64),
+    Pass(u64),
+}
+
+fn queues() -> impl Strategy<Value = QueueName> {
+    (0..3u8).prop_map(|n| queue(&format!("q{n}")))
+}
+
+fn agents() -> impl Strategy<Value = AgentId> {
+    (0..5u8).prop_map(|n| agent(&format!("a{n}")))
+}
+
+fn pbxes() -> impl Strategy<Value = PbxId> {
+    (0..2u8).prop_map(|n| pbx(&format!("p{n}")))
+}
+
+fn nodes() -> impl Strategy<Value = NodeName> {
+    (0..2u8).prop_map(|n| node(&format!("n{n}")))
+}
+
+fn channels() -> impl Strategy<Value = ChannelId> {
+    (0..12u8).prop_map(|n| channel(&format!("c{n}")))
+}
+
+fn calls() -> impl Strategy<Value = CallId> {
+    (1..20u64).prop_map(CallId)
+}
+
+fn strategies() -> impl Strategy<Value = settings::Strategy> {
+    use settings::Strategy::*;
+    prop::sample::select(vec![
+        RingAll,
+        RrMemory,
+        Linear,
+        LeastRecent,
+        FewestCalls,
+        Random,
+    ])
+}
+
+fn causes() -> impl Strategy<Value = FailCause> {
+    use FailCause::*;
+    prop::sample::select(vec![NoAnswer, Busy, Rejected, Unreachable, Cancelled])
+}
+
+fn ends() -> impl Strategy<Value = EndedBy> {
+    prop::sample::select(vec![EndedBy::Caller, EndedBy::Agent, EndedBy::Failure])
+}
+
+fn devices() -> impl Strategy<Value = DeviceState> {
+    use DeviceState::*;
+    prop::sample::select(vec![
+        Unknown,
+        NotInUse,
+        InUse,
+        Busy,
+        Ringing,
+        OnHold,
+        Unavailable,
+    ])
+}
+
+fn steps() -> impl Strategy<Value = Vec<settings::Step>> {
+    let step = (
+        prop::collection::vec(agents(), 0..3),
+        prop::option::of(0..3u32),
+    );
+    prop::collection::vec(step, 0..3).prop_map(|steps| {
+        let steps = steps.into_iter().enumerate();
+        let step = |(n, (agents, max_penalty)): (usize, _)| settings::Step {
+            after_ms: n as u64 * 8_000,
+            agents,
+            max_penalty,
+            ..settings::Step::default()
+        };
+        steps.map(step).collect()
+    })
+}
+
+fn queue_settings() -> impl Strategy<Value = QueueSettings> {
+    let rule = prop::collection::vec(
+        prop::sample::select(vec![Empty::Paused, Empty::InUse]),
+        0..2,
+    );
+    let some = (strategies(), steps(), 0..3u32, 0..5u32, any::<bool>());
+    let more = (
+        rule,
+        prop::option::of(5_000..60_000u64),
+        0..2_000u64,
+        any::<bool>(),
+    );
+    (some, more).prop_map(|((strategy, steps, weight, maxlen, dialplan), more)| {
+        let (rule, timeout_ms, wrap_up_ms, open) = more;
+        let announce = Announce {
+            frequency_ms: 10_000,
+            periodic: vec!["ad".into()],
+            periodic_frequency_ms: 7_000,
+            ..Announce::default()
+        };
+        QueueSettings {
+            strategy,
+            steps,
+            weight,
+            maxlen,
+            connect: if dialplan {
+                Connect::Dialplan
+            } else {
+                Connect::Ari
+            },
+            leave_when_empty: EmptyRule(rule),
+            timeout_ms,
+            wrap_up_ms,
+            announce,
+            exit_keys: vec!["1".into()],
+            open: open || maxlen > 1,
+            ..QueueSettings::default()
+        }
+    })
+}
+
+fn joins() -> impl Strategy<Value = Command> {
+    (pbxes(), channels(), queues(), 0..4u8, -1..2i32).prop_map(
+        |(pbx, channel, queue, number, priority)| {
+            let (name, options) = ("X\u{7}".repeat(100), JoinOptions::default());
+            let number = format!("100{number}");
+            Command::CallerJoin(CallerJoin {
+                pbx,
+                channel,
+                queue,
+                number,
+                name,
+                priority,
+                options,
+            })
+        },
+    )
+}
+
+fn facts() -> impl Strategy<Value = Command> {
+    let attempt = || (1..4u32).prop_map(Attempt);
+    let reason = prop_oneof![
+        4 => Just(LeaveReason::HungUp),
+        1 => Just(LeaveReason::NoQuorum),
+        1 => prop::sample::select(vec!["1", "9"]).prop_map(|key| LeaveReason::Key(key.into())),
+    ];
+    let channels = prop::collection::vec(channels(), 0..12);
+    prop_oneof![
+        14 => joins(),
+        3 => (calls(), reason).prop_map(|(call, reason)| Command::CallerLeave { call, reason }),
+        1 => (calls(), attempt(), agents())
+            .prop_map(|(call, attempt, agent)| Command::OfferRinging { call, attempt, agent }),
+        1 => (calls(), attempt(), agents())
+            .prop_map(|(call, attempt, agent)| Command::OfferAnswer { call, attempt, agent }),
+        1 => (calls(), attempt(), agents(), causes()).prop_map(
+            |(call, attempt, agent, cause)| Command::OfferFail { call, attempt, agent, cause }
+        ),
+        1 => (calls(), attempt(), ends())
+            .prop_map(|(call, attempt, by)| Command::CallEnd { call, attempt, by }),
+        3 => calls().prop_map(|call| Command::CallReleased { call }),
+        3 => (pbxes(), agents(), devices())
+            .prop_map(|(pbx, agent, state)| Command::AgentDevice { pbx, agent, state }),
+        1 => (pbxes(), nodes(), 1..9u64, any::<bool>(), channels).prop_map(
+            |(pbx, node, epoch, restarted, channels)| Command::PbxUp {
+                pbx, node, epoch, restarted, channels
+            }
+        ),
+        1 => (pbxes(), 1..9u64, any::<bool>())
+            .prop_map(|(pbx, epoch, lost)| Command::PbxDown { pbx, epoch, lost }),
+        1 => nodes()
+            .prop_map(|node| Command::NodeAway { node, node_lost_after_ms: 20_000 }),
+        3 => nodes().prop_map(|node| Command::NodeBack { node }),
+        2 => (calls(), attempt(), prop::collection::vec(agents(), 0..4))
+            .prop_map(|(call, attempt, agents)| Command::OfferMake { call, attempt, agents }),
+    ]
+}
+
+fn admin_ops() -> impl Strategy<Value = AdminOp> {
+    let template = queue_settings().prop_map(|settings| AdminOp::TemplatePut {
+        name: "t".into(),
+        template: Box::new(Template {
+            pattern: "q*".into(),
+            settings,
+            members: vec![],
+        }),
+    });
+    let members = || {
+        (0..3u32).prop_map(|penalty| MemberSettings {
+            penalty,
+            ..Default::default()
+        })
+    };
+    let config = (queues(), queue_settings(), agents(), any::<bool>()).prop_map(
+        |(queue, settings, agent, prune)| {
+            let members = vec![(queue.clone(), agent.clone(), MemberSettings::default())];
+            let queues = vec![(queue, settings)];
+            let agents = vec![(agent, AgentSettings::default())];
+            let config = Box::new(Config {
+                queues,
+                agents,
+                members,
+                templates: vec![],
+            });
+            AdminOp::ConfigPut { config, prune }
+        },
+    );
+    let reason = || Just("tea".to_string());
+    prop_oneof![
+        4 => (queues(), queue_settings()).prop_map(|(queue, settings)| AdminOp::QueuePut {
+            queue, settings: Box::new(settings)
+        }),
+        1 => queues().prop_map(|queue| AdminOp::QueueDelete { queue }),
+        4 => agents()
+            .prop_map(|agent| AdminOp::AgentPut { agent, settings: AgentSettings::default() }),
+        1 => agents().prop_map(|agent| AdminOp::AgentDelete { agent }),
+        6 => (queues(), agents(), members())
+            .prop_map(|(queue, agent, settings)| AdminOp::MemberPut { queue, agent, settings }),
+        1 => (queues(), agents())
+            .prop_map(|(queue, agent)| AdminOp::MemberDelete { queue, agent }),
+        1 => template,
+        1 => Just(AdminOp::TemplateDelete { name: "t".into() }),
+        8 => agents().prop_map(|agent| AdminOp::AgentLogin { agent }),
+        1 => agents().prop_map(|agent| AdminOp::AgentLogout { agent }),
+        2 => (agents(), prop::option::of(queues()), reason())
+            .prop_map(|(agent, queue, reason)| AdminOp::AgentPause { agent, queue, reason }),
+        3 => (agents(), prop::option::of(queues()))
+            .prop_map(|(agent, queue)| AdminOp::AgentUnpause { agent, queue }),
+        1 => agents().prop_map(|agent| AdminOp::AgentReady { agent }),
+        1 => calls().prop_map(|call| AdminOp::CallWithdraw { call, info: "x".into() }),
+        2 => (calls(), queues()).prop_map(|(call, queue)| AdminOp::CallMove { call, queue }),
+        2 => (calls(), -1..3i32)
+            .prop_map(|(call, priority)| AdminOp::CallPriority { call, priority }),
+        1 => config,
+    ]
+}
+
+fn admins() -> impl Strategy<Value = Command> {
+    // Few request ids, so that some are used twice; few revisions, so that some fit.
+    let if_revision = prop_oneof![9 => Just(None), 1 => (0..3u64).prop_map(Some)];
+    (0..400u128, if_revision, admin_ops()).prop_map(|(request, if_revision, op)| {
+        let (request, actor) = (RequestId(request), "test".to_string());
+        Command::Admin(Admin {
+            request,
+            actor,
+            if_revision,
+            op,
+        })
+    })
+}
+
+fn stream() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => facts().prop_map(Step::Command),
+        8 => admins().prop_map(Step::Command),
+        6 => Just(Step::Serve),
+        2 => (1..20u64, any::<u8>()).prop_map(|(call, agent)| Step::Ring(call, agent)),
+        4 => (1..20u64, any::<u8>()).prop_map(|(call, agent)| Step::Answer(call, agent)),
+        2 => (1..20u64, any::<u8>(), causes()).prop_map(|(c, a, cause)| Step::Fail(c, a, cause)),
+        3 => (1..20u64, ends()).prop_map(|(call, by)| Step::End(call, by)),
+        2 => (1..20u64).prop_map(Step::Return),
+        6 => (0..12_000u64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..200).prop_map(|steps| {
+        let mut all = opening();
+        all.extend(steps);
+        all
+    })
+}
+
+/// So that most streams have somebody to serve: two queues, three agents, both Asterisks.
+fn opening() -> Vec<Step> {
+    let mut world = World::empty();
+    let mut commands = Vec::new();
+    for n in 0..2u128 {
+        let settings = Box::new(QueueSettings {
+            wrap_up_ms: 500,
+            ..QueueSettings::default()
+        });
+        commands.push(AdminOp::QueuePut {
+            queue: queue(&format!("q{n}")),
+            settings,
+        });
+    }
+    for n in 0..3u32 {
+        let agent = agent(&format!("a{n}"));
+        let settings = AgentSettings::default();
+        commands.push(AdminOp::AgentPut {
+            agent: agent.clone(),
+            settings,
+        });
+        for name in ["q0", "q1"] {
+            let settings = MemberSettings {
+                penalty: n / 2,
+                ..Default::default()
+            };
+            let (queue, agent) = (queue(name), agent.clone());
+            commands.push(AdminOp::MemberPut {
+                queue,
+                agent,
+                settings,
+            });
+        }
+        commands.push(AdminOp::AgentLogin { agent });
+    }
+    let ups = ["0", "1"].map(|n| Command::PbxUp {
+        pbx: pbx(&format!("p{n}")),
+        node: node(&format!("n{n}")),
+        epoch: 1,
+        restarted: false,
+        channels: vec![],
+    });
+    world.index = 0;
+    let admin = |(n, op): (usize, AdminOp)| {
+        let request = RequestId(1_000 + n as u128);
+        Command::Admin(Admin {
+            request,
+            actor: "test".into(),
+            if_revision: None,
+            op,
+        })
+    };
+    let admins = commands.into_iter().enumerate().map(admin);
+    ups.into_iter().chain(admins).map(Step::Command).collect()
+}
+
+/// Plays a stream and answers the log that it made: what the leader would have written.
+fn play(steps: &[Step], mut look: impl FnMut(&World, &State, &Command)) -> Vec<(Stamp, Command)> {
+    let mut world = World::empty();
+    let mut log = Vec::new();
+    let mut write = |world: &mut World, command: Command| {
+        let before = world.state.clone();
+        let stamp = Stamp {
+            index: world.index + 1,
+            ..world.stamp_now()
+        };
+        log.push((stamp, command.clone()));
+        let _ = world.apply(command.clone());
+        look(world, &before, &command);
+    };
+    for step in steps {
+        for command in commands_of(&world.state, step, &mut world.at) {
+            write(&mut world, command);
+        }
+        // Whoever leads ticks as soon as a deadline is due.
+        while world.state.next_deadline().is_some_and(|at| at <= world.at) {
+            write(&mut world, Command::Tick);
+        }
+    }
+    log
+}
+
+impl World {
+    fn stamp_now(&self) -> Stamp {
+        Stamp {
+            index: self.index,
+            at: self.at,
+            wall_ms: 1_700_000_000_000 + self.at,
+        }
+    }
+}
+
+fn commands_of(state: &State, step: &Step, at: &mut u64) -> Vec<Command> {
+    let nth = |number: u64, fits: fn(&call::Call) -> bool| {
+        let calls: Vec<_> = state.calls().filter(|call| fits(call)).collect();
+        calls.get(number as usize % calls.len().max(1)).copied()
+    };
+    let offered = |number: u64, which: u8| {
+        let call = nth(number, |call| call.offer().is_some())?;
+        let offer = call.offer()?;
+        let agent = offer.agents[which as usize % offer.agents.len()]
+            .agent
+            .clone();
+        Some((call.id, offer.attempt, agent))
+    };
+    match step {
+        Step::Command(command) => vec![aim(state, command.clone())],
+        Step::Serve => distribute(state, 50, &mut |below| 7 % below),
+        Step::Ring(number, which) => {
+            let command = |(call, attempt, agent)| Command::OfferRinging {
+                call,
+                attempt,
+                agent,
+            };
+            offered(*number, *which).map(command).into_iter().collect()
+        }
+        Step::Answer(number, which) => {
+            let command = |(call, attempt, agent)| Command::OfferAnswer {
+                call,
+                attempt,
+                agent,
+            };
+            offered(*number, *which).map(command).into_iter().collect()
+        }
+        Step::Fail(number, which, cause) => {
+            let cause = *cause;
+            let command = |(call, attempt, agent)| Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause,
+            };
+            offered(*number, *which).map(command).into_iter().collect()
+        }
+        Step::End(number, by) => {
+            let by = *by;
+            let call = nth(*number, |call| {
+                matches!(call.phase, Phase::Connected { .. })
+            });
+            let command = |call: &call::Call| Command::CallEnd {
+                call: call.id,
+                attempt: call.attempts,
+                by,
+            };
+            call.map(command).into_iter().collect()
+        }
+        Step::Return(call) => {
+            let command = |call: &call::Call| {
+                Command::CallerJoin(CallerJoin {
+                    pbx: call.pbx.clone(),
+                    channel: call.channel.clone(),
+                    queue: call.queue.clone(),
+                    number: call.number.clone(),
+                    name: call.name.clone(),
+                    priority: call.priority,
+                    options: JoinOptions::default(),
+                })
+            };
+            nth(*call, |_| true).map(command).into_iter().collect()
+        }
+        Step::Pass(ms) => {
+            *at += ms;
+            Vec::new()
+        }
+    }
+}
+
+/// Half of the commands that name a call are pointed at one that lives, so that streams get far.
+fn aim(state: &State, mut command: Command) -> Command {
+    let live: Vec<CallId> = state.calls().map(|call| call.id).collect();
+    let named = match &mut command {
+        Command::CallerLeave { call, .. }
+        | Command::OfferMake { call, .. }
+        | Command::CallReleased { call } => Some(call),
+        Command::Admin(admin) => match &mut admin.op {
+            AdminOp::CallWithdraw { call, .. }
+            | AdminOp::CallMove { call, .. }
+            | AdminOp::CallPriority { call, .. } => Some(call),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(call) = named
+        && call.0 >= 10
+        && !live.is_empty()
+    {
+        *call = live[call.0 as usize % live.len()];
+    }
+    command
+}
+
+fn encode(state: &State) -> Vec<u8> {
+    bincode::serde::encode_to_vec(state, bincode::config::standard()).unwrap()
+}
+
+fn decode(bytes: &[u8]) -> State {
+    bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .unwrap()
+        .0
+}
+
+fn replay(mut state: State, log: &[(Stamp, Command)]) -> (State, Vec<Event>) {
+    let mut events = Vec::new();
+    for (stamp, command) in log {
+        let _ = state.apply(*stamp, command, &mut events);
+    }
+    (state, events)
+}
+
+/// Whether the agent, by what everybody can see, could be rung for this call.
+fn could_ring(state: &State, call: &call::Call, agent: &AgentId) -> bool {
+    let queue = state.queue(&call.queue).unwrap();
+    let settings = &queue.settings;
+    let (Some(member), Some(agent)) = (queue.members.get(agent), state.agent(agent)) else {
+        return false;
+    };
+    let waited_ms = state.now() - call.joined_at;
+    let reached = settings
+        .plan()
+        .iter()
+        .rfind(|step| step.after_ms <= waited_ms);
+    let admitted = reached.is_some_and(|step| step.admits(&agent.id, &member.settings));
+    admitted && member.pause.is_none() && agent.is_free(settings.ring_in_use)
+}
+
+/// Why a caller who stands earlier may be passed over in favour of these agents; `None` if he may not.
+fn excuse(state: &State, call: &call::Call, agents: &[AgentId]) -> Option<PassOver> {
+    match call.phase {
+        Phase::Offered(_) => Some(PassOver::BeingOffered),
+        Phase::Waiting { away: true } => Some(PassOver::InDialplan),
+        _ if state.pbx(&call.pbx).is_none_or(|it| it.sight != Sight::Up) => {
+            Some(PassOver::OwnerAway)
+        }
+        _ if agents.iter().any(|agent| could_ring(state, call, agent)) => None,
+        _ => Some(PassOver::StepNotReached),
+    }
+}
+
+fn check_order(world: &World, before: &State, named: &mut BTreeSet<(CallId, Attempt, String)>) {
+    for event in &world.last {
+        if let Event::CallPassedOver { call, reason, .. } = event {
+            let attempt = before.call(*call).unwrap().attempts;
+            named.insert((*call, attempt, format!("{reason:?}")));
+        }
+    }
+    for event in &world.last {
+        let Event::OfferMade {
+            call,
+            queue,
+            agents,
+            ..
+        } = event
+        else {
+            continue;
+        };
+        for agent in agents {
+            assert!(
+                could_ring(before, before.call(*call).unwrap(), agent),
+                "{agent} was not free"
+            );
+        }
+        let line = &before.queue(queue).unwrap().line;
+        for earlier in line.iter().take_while(|place| place.call != *call) {
+            let earlier = before.call(earlier.call).unwrap();
+            let reason = excuse(before, earlier, agents);
+            let reason = reason.unwrap_or_else(|| panic!("{call} overtook {}", earlier.id));
+            let key = (earlier.id, earlier.attempts, format!("{reason:?}"));
+            assert!(
+                named.contains(&key),
+                "nobody said why {} was passed over",
+                earlier.id
+            );
+        }
+    }
+}
+
+fn check_deadlines(world: &World, before: &State, command: &Command) {
+    let (now, old) = (world.state.now(), |call: &CallId| {
+        before.call(*call).unwrap()
+    });
+    for event in &world.last {
+        match event {
+            Event::CallLeft {
+                call,
+                outcome: Outcome::Timeout,
+                ..
+            } => {
+                assert!(
+                    old(call).timeout_at.is_some_and(|at| at <= now),
+                    "timeout too early"
+                );
+            }
+            Event::OfferFailed {
+                call,
+                cause: FailCause::NoAnswer,
+                ..
+            } if matches!(command, Command::Tick) => {
+                let offer = old(call).offer().unwrap();
+                let grace = if offer.connect == Connect::Dialplan {
+                    DIALPLAN_GRACE_MS
+                } else {
+                    0
+                };
+                assert!(offer.ring_until + grace <= now, "ring timeout too early");
+            }
+            Event::AgentReady { agent } if matches!(command, Command::Tick) => {
+                let until = before.agent(agent).unwrap().wrap_up_until;
+                assert!(until.is_some_and(|at| at <= now), "wrap-up ended too early");
+            }
+            Event::AnnounceDue { call, number, .. } => {
+                let last = old(call)
+                    .announcement
+                    .as_ref()
+                    .map_or(0, |last| last.number);
+                assert_eq!(*number, last + 1, "announced twice");
+            }
+            Event::NodeLost { pbx, .. } => {
+                let lost_at = before.pbx(pbx).unwrap().lost_at;
+                assert!(lost_at.is_some_and(|at| at <= now), "node lost too early");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// As many as `PROPTEST_CASES` says, else as many as run in seconds.
+fn cases() -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.and_then(|number| number.parse().ok()).unwrap_or(48)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_stream_keeps_invariants_order_and_deadlines(steps in stream()) {
+        let mut named = BTreeSet::new();
+        let mut left: BTreeMap<CallId, u32> = BTreeMap::new();
+        play(&steps, |world, before, command| {
+            check_order(world, before, &mut named);
+            check_deadlines(world, before, command);
+            for event in &world.last {
+                if let Event::CallLeft { call, .. } = event {
+                    *left.entry(*call).or_default() += 1;
+                    assert_eq!(left[call], 1, "{call} ended twice");
+                }
+                if let Event::CallReleased { call } = event {
+                    assert!(left.contains_key(call), "{call} vanished without an end");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn the_same_log_gives_the_same_state_and_snapshot_plus_tail_equals_replay(
+        steps in stream(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let log = play(&steps, |_, _, _| {});
+        let (whole, events) = replay(State::default(), &log);
+        let (again, events_again) = replay(State::default(), &log);
+        prop_assert_eq!(whole.digest(), again.digest());
+        prop_assert_eq!(&events, &events_again);
+        let (head, tail) = log.split_at(cut.index(log.len()));
+        let (half, _) = replay(State::default(), head);
+        let restored = decode(&encode(&half));
+        prop_assert_eq!(&restored, &half);
+        let (resumed, _) = replay(restored, tail);
+        prop_assert_eq!(resumed.digest(), whole.digest());
+        prop_assert_eq!(resumed, whole);
+    }
+
+    #[test]
+    fn every_command_applied_twice_in_a_row_counts_once(steps in stream()) {
+        let log = play(&steps, |_, _, _| {});
+        let mut state = State::default();
+        for (stamp, command) in log {
+            let mut events = Vec::new();
+            let reply = state.apply(stamp, &command, &mut events);
+            // A caller who is refused leaves no trace but the counter of refusals, so he is refused again.
+            if matches!(command, Command::CallerJoin(_)) && reply.is_err() {
+                continue;
+            }
+            let once = state.digest();
+            let mut again = Vec::new();
+            let _ = state.apply(stamp, &command, &mut again);
+            prop_assert_eq!(state.digest(), once, "{:?} counted twice", &command);
+            prop_assert_eq!(again, vec![], "{:?} was told twice", command);
+        }
+    }
+
+    #[test]
+    fn what_is_distributed_is_accepted_and_nothing_is_left_over(steps in stream()) {
+        let log = play(&steps, |_, _, _| {});
+        let (mut state, _) = replay(State::default(), &log);
+        let stamp = Stamp { index: 10_000, at: state.now(), wall_ms: 0 };
+        let mut taken = BTreeSet::new();
+        for command in distribute(&state, 1_000, &mut |below| below / 2) {
+            let Command::OfferMake { agents, .. } = &command else { panic!() };
+            for agent in agents {
+                prop_assert!(taken.insert(agent.clone()), "{} was given away twice", agent);
+            }
+            let reply = state.apply(stamp, &command, &mut Vec::new());
+            prop_assert!(reply.is_ok(), "{:?} for {:?}", reply, command);
+        }
+        prop_assert_eq!(distribute(&state, 1_000, &mut |_| 0), vec![]);
+        // The naive way finds nobody either: no caller with a free agent is left.
+        for call in state.calls() {
+            let waits = call.phase == Phase::Waiting { away: false };
+            if waits && state.pbx(&call.pbx).is_some_and(|it| it.sight == Sight::Up) {
+                for agent in state.agents() {
+                    prop_assert!(!could_ring(&state, call, &agent.id), "{} idle", agent.id);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stamp_that_runs_backwards_counts_as_the_last_one() {
+    let mut world = World::new(QueueSettings::default(), 1);
+    world.at = 50_000;
+    world.join("q", "c1");
+    world.at = 10;
+    world.join("q", "c2");
+    assert_eq!(world.state.now(), 50_000);
+}
+
+/// The properties above would hold of streams in which nothing happens; so this looks at what does.
+#[test]
+fn the_streams_reach_every_kind_of_event_and_outcome() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..120 {
+        let steps = stream().new_tree(&mut runner).unwrap().current();
+        play(&steps, |world, _, _| {
+            for event in &world.last {
+                let word = match event {
+                    Event::CallLeft { outcome, .. } => format!("CallLeft {}", outcome.word()),
+                    Event::CallPassedOver { reason, .. } => format!("CallPassedOver {reason:?}"),
+                    Event::OfferFailed { cause, .. } => format!("OfferFailed {cause:?}"),
+                    Event::CallJoined { resumed, .. } => format!("CallJoined {resumed}"),
+                    other => {
+                        let name = format!("{other:?}");
+                        name.split(' ').next().unwrap().to_string()
+                    }
+                };
+                *seen.entry(word).or_default() += 1;
+            }
+        });
+    }
+    let wanted = "CallJoined true|CallJoined false|CallRefused|CallReturned|AnnounceDue|OfferMade|\
+        OfferRinging|OfferFailed NoAnswer|OfferFailed Busy|OfferFailed Cancelled|CallConnected|\
+        CallLeft answered|CallLeft abandoned|CallLeft timeout|CallLeft key|CallLeft empty|\
+        CallLeft withdrawn|CallLeft lost|CallLeft noquorum|CallReleased|CallMoved|CallPriority|\
+        CallPassedOver BeingOffered|CallPassedOver OwnerAway|CallPassedOver InDialplan|\
+        CallPassedOver StepNotReached|AgentWrapUp|AgentReady|QueueDeleted|AgentDeleted|\
+        MemberDeleted|TemplateChanged|NodeAway|NodeBack|NodeLost|CallCompleted";
+    for word in wanted.split('|') {
+        assert!(
+            seen.contains_key(word),
+            "no stream reached {word}; reached: {seen:?}"
+        );
+    }
+}
