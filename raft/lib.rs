@@ -3,13 +3,29 @@
 //! It knows nothing of calls. It takes commands, puts them in one order on all nodes, keeps what it
 //! acknowledged on the disks of a majority, and hands the resulting events out on every node.
 
+mod batcher;
+mod clock;
 mod codec_impl;
 mod config;
+mod disk;
 mod error;
 mod faults;
+mod fence;
+mod gate;
 mod handle;
+mod identity;
 mod journal;
+mod log;
+mod machine;
+mod members;
+mod net;
+mod node;
+mod propose;
+mod snapshot;
 mod status;
+#[cfg(test)]
+mod test_machine;
+mod types;
 
 /// Encoding of everything that is stored or sent: bincode 2, `config::standard()`.
 pub mod codec {

@@ -1,0 +1,81 @@
+//! The election gate: openraft 0.9 has no pre-vote, so a follower that was cut off comes back with
+//! a higher term and deposes a healthy leader. Here a node may stand for election only while it can
+//! reach a quorum, and neither it nor any voter it reaches has a leader.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use openraft::ServerState;
+
+use crate::net::wire::{Kind, Pong};
+use crate::node::Node;
+use crate::types::NodeId;
+use crate::{Machine, Member};
+
+const TICK: Duration = Duration::from_millis(20);
+/// Silent peers are asked this often whether they are there.
+const ROLL_CALL: Duration = Duration::from_secs(1);
+
+pub async fn run<M: Machine>(node: Arc<Node<M>>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut called = Instant::now();
+    loop {
+        tick.tick().await;
+        let open = node.config.faults.gate_is_off() || may_stand(&node).await;
+        node.core.runtime_config().elect(open);
+        if called.elapsed() >= ROLL_CALL {
+            called = Instant::now();
+            let node = node.clone();
+            // Bounded by the deadline of a ping, which is shorter than the interval.
+            tokio::spawn(async move { roll_call(&node).await });
+        }
+    }
+}
+
+async fn may_stand<M: Machine>(node: &Node<M>) -> bool {
+    let metrics = node.metrics();
+    let membership = metrics.membership_config.membership();
+    let voters: Vec<NodeId> = membership.voter_ids().collect();
+    if !voters.contains(&node.id) || metrics.state == ServerState::Leader {
+        return false;
+    }
+    if node.leader_silence().is_some_and(|s| s < node.lease()) {
+        return false;
+    }
+    let others = voters.iter().filter(|id| **id != node.id);
+    let others = others.filter_map(|id| Some((*id, membership.get_node(id)?)));
+    let pongs = join_all(others.map(|(id, member)| ping(node, id, member))).await;
+    let mut reached: Vec<NodeId> = vec![node.id];
+    for (id, pong) in pongs.into_iter().flatten() {
+        let hears = pong
+            .heard_ms
+            .is_some_and(|ms| u128::from(ms) < node.lease().as_millis());
+        if pong.leads || hears {
+            return false;
+        }
+        reached.push(id);
+    }
+    let halves = membership.get_joint_config();
+    halves
+        .iter()
+        .all(|h| reached.iter().filter(|id| h.contains(id)).count() * 2 > h.len())
+}
+
+async fn ping<M: Machine>(node: &Node<M>, id: NodeId, member: &Member) -> Option<(NodeId, Pong)> {
+    let to = (id, member.name.as_str(), member.addr.as_str());
+    let deadline = Duration::from_millis(node.config.election_min_ms);
+    let pong = node.links.call(Kind::Ping, to, &(), deadline).await.ok()?;
+    Some((id, pong))
+}
+
+/// Pings the members that were not heard of late, so that everyone knows who is there.
+async fn roll_call<M: Machine>(node: &Node<M>) {
+    let members = node.members();
+    let silent = members.iter().filter(|(id, _)| {
+        **id != node.id && node.links.silence(**id).is_none_or(|s| s >= ROLL_CALL / 2)
+    });
+    join_all(silent.map(|(id, member)| ping(node, *id, member))).await;
+    node.links.keep(&|id| members.contains_key(&id));
+}

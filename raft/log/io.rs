@@ -1,0 +1,354 @@
+//! The thread that owns all writes of the log: append, vote, truncate and purge, in the order in
+//! which they were asked for. Appends that wait together go down in one block with one fdatasync.
+//! The first error of the disk poisons the store: what the system has or has not kept after a
+//! failed fsync is unknown, so nothing is written or confirmed any more.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use openraft::storage::LogFlushed;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::index::Index;
+use super::segment::{self, HEADER_LEN};
+use super::vote::{self, Hard};
+use crate::Faults;
+use crate::disk::sync_dir;
+use crate::types::{LogId, Types, Vote};
+
+/// A block holds at most this many entries,
+const BLOCK_ENTRIES: usize = 4096;
+/// and stops taking more at this many bytes.
+const BLOCK_BYTES: usize = 16 * 1024 * 1024;
+/// This many fsyncs are kept for the percentiles.
+const SAMPLES: usize = 1024;
+
+pub enum Op {
+    Append {
+        first: u64,
+        entries: Vec<Vec<u8>>,
+        done: LogFlushed<Types>,
+    },
+    Vote {
+        vote: Vote,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    Truncate {
+        since: u64,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    Purge {
+        upto: LogId,
+    },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What the thread shares with the rest.
+#[derive(Default)]
+pub struct Gauges {
+    pub log_bytes: AtomicU64,
+    fsyncs: Mutex<VecDeque<u32>>,
+    /// Committed log id to go down with the next block.
+    pub committed: Mutex<Option<LogId>>,
+}
+
+impl Gauges {
+    /// Median and 99th percentile of the last fsyncs, in microseconds.
+    pub fn fsync_percentiles(&self) -> (u64, u64) {
+        let mut all: Vec<u32> = lock(&self.fsyncs).iter().copied().collect();
+        if all.is_empty() {
+            return (0, 0);
+        }
+        all.sort_unstable();
+        let at = |per_cent: usize| u64::from(all[(all.len() - 1) * per_cent / 100]);
+        (at(50), at(99))
+    }
+
+    fn note(&self, took: Duration) {
+        let mut all = lock(&self.fsyncs);
+        if all.len() == SAMPLES {
+            all.pop_front();
+        }
+        all.push_back(took.as_micros().min(u128::from(u32::MAX)) as u32);
+    }
+}
+
+pub struct Writer {
+    pub dir: PathBuf,
+    pub hard: Hard,
+    pub active: Option<Active>,
+    pub next_number: u64,
+    pub index: Arc<Mutex<Index>>,
+    pub gauges: Arc<Gauges>,
+    pub segment_bytes: u64,
+    pub faults: Faults,
+    pub fatal: watch::Sender<Option<String>>,
+    pub poisoned: bool,
+}
+
+/// The segment that is written to.
+pub struct Active {
+    pub file: File,
+    pub number: u64,
+    pub len: u64,
+}
+
+impl Writer {
+    pub fn run(mut self, mut ops: mpsc::Receiver<Op>) {
+        let mut waiting = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match ops.blocking_recv() {
+                    Some(op) => waiting.push_back(op),
+                    None => return,
+                }
+            }
+            while waiting.len() < BLOCK_ENTRIES
+                && let Ok(op) = ops.try_recv()
+            {
+                waiting.push_back(op);
+            }
+            match waiting.pop_front() {
+                Some(Op::Append {
+                    first,
+                    entries,
+                    done,
+                }) => {
+                    self.append(first, entries, done, &mut waiting);
+                }
+                Some(Op::Vote { vote, done }) => {
+                    let hard = Hard {
+                        vote: Some(vote),
+                        ..self.hard
+                    };
+                    let _ = done.send(self.guard("write the vote", |w| w.save(hard)));
+                }
+                Some(Op::Truncate { since, done }) => {
+                    let _ = done.send(self.guard("truncate the log", |w| w.truncate(since)));
+                }
+                Some(Op::Purge { upto }) => {
+                    // An error has poisoned the store, which is how the core hears of it.
+                    let _ = self.guard("purge the log", |w| w.purge(upto));
+                }
+                Some(Op::Stop { done }) => {
+                    let _ = self.guard("write the committed index", |w| w.put(0, &[]));
+                    let _ = done.send(());
+                    return;
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Writes these entries and those of the appends that wait directly behind.
+    fn append(
+        &mut self,
+        first: u64,
+        mut entries: Vec<Vec<u8>>,
+        done: LogFlushed<Types>,
+        waiting: &mut VecDeque<Op>,
+    ) {
+        let mut bytes: usize = entries.iter().map(Vec::len).sum();
+        let mut dones = vec![done];
+        while bytes < BLOCK_BYTES
+            && entries.len() < BLOCK_ENTRIES
+            && matches!(waiting.front(), Some(Op::Append { .. }))
+        {
+            let Some(Op::Append {
+                entries: more,
+                done,
+                ..
+            }) = waiting.pop_front()
+            else {
+                break;
+            };
+            bytes += more.iter().map(Vec::len).sum::<usize>();
+            entries.extend(more);
+            dones.push(done);
+        }
+        let result = self.guard("append to the log", |w| w.put(first, &entries));
+        for done in dones {
+            let copy = match &result {
+                Ok(()) => Ok(()),
+                Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+            };
+            done.log_io_completed(copy);
+        }
+    }
+
+    fn guard(
+        &mut self,
+        what: &str,
+        work: impl FnOnce(&mut Self) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.poisoned {
+            return Err(io::Error::other(
+                "the store is poisoned by an earlier error of the disk",
+            ));
+        }
+        let result = work(self);
+        if let Err(e) = &result {
+            self.poisoned = true;
+            let why = format!("cannot {what} in {}: {e}", self.dir.display());
+            tracing::error!("{why}");
+            self.fatal.send_if_modified(|old| {
+                let first = old.is_none();
+                old.get_or_insert(why);
+                first
+            });
+        }
+        result
+    }
+
+    /// Writes the entries; without any only the committed index, if there is a place for it.
+    fn put(&mut self, first: u64, entries: &[Vec<u8>]) -> io::Result<()> {
+        if entries.is_empty() && (self.active.is_none() || lock(&self.gauges.committed).is_none()) {
+            return Ok(());
+        }
+        if self
+            .active
+            .as_ref()
+            .is_none_or(|a| a.len >= self.segment_bytes)
+        {
+            self.open_segment()?;
+        }
+        self.write_block(None, first, entries)
+    }
+
+    /// Writes one block and makes it durable.
+    fn write_block(
+        &mut self,
+        void_since: Option<u64>,
+        first: u64,
+        entries: &[Vec<u8>],
+    ) -> io::Result<()> {
+        let Some(active) = &mut self.active else {
+            return Err(io::Error::other("there is no open segment"));
+        };
+        let committed = lock(&self.gauges.committed).take();
+        let (number, at) = (active.number, active.len);
+        let (block, places) = segment::block(number, at, committed, void_since, entries);
+        active.file.write_all_at(&block, at)?;
+        sync(&active.file, &self.faults, &self.gauges)?;
+        active.len += block.len() as u64;
+        self.gauges
+            .log_bytes
+            .fetch_add(block.len() as u64, Ordering::Relaxed);
+        lock(&self.index).written(number, first, &places);
+        Ok(())
+    }
+
+    fn open_segment(&mut self) -> io::Result<()> {
+        let number = self.next_number;
+        let path = self.dir.join(segment::file_name(number));
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        file.write_all_at(&segment::header(number), 0)?;
+        file.sync_all()?;
+        sync_dir(&self.dir)?;
+        self.next_number += 1;
+        self.gauges
+            .log_bytes
+            .fetch_add(HEADER_LEN as u64, Ordering::Relaxed);
+        lock(&self.index).opened(number, path);
+        self.active = Some(Active {
+            file,
+            number,
+            len: HEADER_LEN as u64,
+        });
+        Ok(())
+    }
+
+    fn save(&mut self, hard: Hard) -> io::Result<()> {
+        if hard.vote < self.hard.vote || hard.purged < self.hard.purged {
+            let (old, new) = (self.hard, hard);
+            return Err(io::Error::other(format!("{new:?} would go behind {old:?}")));
+        }
+        if hard == self.hard {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        check(&self.faults)?;
+        vote::write(&self.dir, &hard)?;
+        self.gauges.note(begun.elapsed());
+        self.hard = hard;
+        Ok(())
+    }
+
+    /// Notes that everything from `since` on is void. One block, so a crash leaves all or nothing
+    /// of it; what it voids stays in the file until the segment is purged.
+    fn truncate(&mut self, since: u64) -> io::Result<()> {
+        lock(&self.index).truncate_places(since);
+        if self.active.is_none() {
+            self.open_segment()?;
+        }
+        self.write_block(Some(since), since, &[])
+    }
+
+    /// Notes how far the log is gone, then removes the segments that are gone as a whole.
+    fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        if self.hard.purged >= Some(upto) {
+            return Ok(());
+        }
+        self.save(Hard {
+            purged: Some(upto),
+            ..self.hard
+        })?;
+        let (removed, empty) = lock(&self.index).purge_places(upto.index);
+        if empty {
+            // What is appended next need not follow on what the open segment holds.
+            self.active = None;
+        }
+        for path in &removed {
+            fs::remove_file(path)?;
+        }
+        if !removed.is_empty() {
+            sync_dir(&self.dir)?;
+        }
+        self.recount()
+    }
+
+    fn recount(&mut self) -> io::Result<()> {
+        let mut sum = 0;
+        for path in lock(&self.index).paths() {
+            sum += fs::metadata(path)?.len();
+        }
+        self.gauges.log_bytes.store(sum, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn sync(file: &File, faults: &Faults, gauges: &Gauges) -> io::Result<()> {
+    let begun = Instant::now();
+    check(faults)?;
+    file.sync_data()?;
+    gauges.note(begun.elapsed());
+    Ok(())
+}
+
+fn check(faults: &Faults) -> io::Result<()> {
+    let delay = faults.fsync_delay();
+    if !delay.is_zero() {
+        std::thread::sleep(delay);
+    }
+    if faults.fsync_fails() {
+        return Err(io::Error::other("injected failure of fsync"));
+    }
+    Ok(())
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

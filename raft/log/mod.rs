@@ -1,0 +1,507 @@
+//! The log and the vote on disk, as openraft wants them: [`LogStore`].
+//!
+//! Appends return once the entries are in memory and are confirmed once they are durable; reads of
+//! the newest entries never touch the disk. One thread owns all writes (`io`), the format and its
+//! damages are in `segment`, what is in memory in `index`, the vote in `vote`.
+
+mod index;
+mod io;
+mod segment;
+mod vote;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::{self, OpenOptions};
+use std::ops::{Bound, RangeBounds};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftLogReader, StorageIOError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::disk::{create_dir, io_at, sync_dir};
+use crate::error::REPLACE_ME;
+use crate::types::{Entry, LogId, NodeId, StorageError, Types, Vote};
+use crate::{Faults, StartError, codec};
+use index::{Found, Index};
+use io::{Active, Gauges, Op, Writer, lock};
+use segment::Fact;
+use vote::Hard;
+
+/// Requests that wait for the writing thread; the core waits when there are more.
+const OPS: usize = 1024;
+/// At most this many bytes of entries go into one append message, but always one entry.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// The log of one node. Clones are handles to the same log.
+#[derive(Clone)]
+pub struct LogStore {
+    index: Arc<Mutex<Index>>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    ops: mpsc::Sender<Op>,
+    gauges: Arc<Gauges>,
+    origin: u64,
+    own_batches: Arc<AtomicU64>,
+}
+
+/// What the log tells about itself.
+#[derive(Clone)]
+pub struct LogView {
+    gauges: Arc<Gauges>,
+    ops: mpsc::Sender<Op>,
+    own_batches: Arc<AtomicU64>,
+}
+
+impl LogView {
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.gauges.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Median and 99th percentile of the last fsyncs, in microseconds.
+    pub fn fsync_percentiles(&self) -> (u64, u64) {
+        self.gauges.fsync_percentiles()
+    }
+
+    /// Highest `seq` among this process's batches that ever reached the log.
+    pub fn own_batches(&self) -> u64 {
+        self.own_batches.load(Ordering::Acquire)
+    }
+
+    /// Writes what is left and ends the writing thread.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.ops.send(Op::Stop { done }).await.is_ok() {
+            // The thread drops the sender only when it ends, which is as good.
+            let _ = stopped.await;
+        }
+    }
+}
+
+/// Settings of the log.
+pub struct Options {
+    pub dir: PathBuf,
+    pub segment_bytes: u64,
+    pub faults: Faults,
+    /// Random number of this process, see [`crate::types::Batch::origin`].
+    pub origin: u64,
+    /// Where the first error of the disk is told.
+    pub fatal: watch::Sender<Option<String>>,
+}
+
+impl LogStore {
+    /// Opens or (if `fresh`) creates the log.
+    pub fn open(options: Options, fresh: bool) -> Result<(Self, LogView), StartError> {
+        let dir = options.dir;
+        create_dir(&dir).map_err(io_at("cannot create", &dir))?;
+        let segments = list(&dir)?;
+        let hard = match vote::read(&dir)? {
+            Some(hard) => hard,
+            None if fresh && segments.is_empty() => {
+                let hard = Hard::default();
+                vote::write(&dir, &hard).map_err(io_at("cannot write", &vote::path(&dir)))?;
+                hard
+            }
+            None => {
+                return Err(StartError::Damaged {
+                    file: vote::path(&dir),
+                    offset: 0,
+                    what: "the file is missing".into(),
+                    todo: REPLACE_ME,
+                });
+            }
+        };
+        let loaded = load(&dir, &segments, hard)?;
+        let gauges = Arc::new(Gauges::default());
+        gauges.log_bytes.store(loaded.bytes, Ordering::Relaxed);
+        let index = Arc::new(Mutex::new(loaded.index));
+        let (ops, inbox) = mpsc::channel(OPS);
+        let writer = Writer {
+            dir: dir.clone(),
+            hard,
+            active: loaded.active,
+            next_number: segments.keys().last().map_or(0, |n| n + 1),
+            index: index.clone(),
+            gauges: gauges.clone(),
+            segment_bytes: options.segment_bytes,
+            faults: options.faults,
+            fatal: options.fatal,
+            poisoned: false,
+        };
+        std::thread::Builder::new()
+            .name("holdfast-log".into())
+            .spawn(move || writer.run(inbox))
+            .map_err(|source| StartError::Io {
+                what: "cannot start a thread".into(),
+                source,
+            })?;
+        let own_batches = Arc::new(AtomicU64::new(0));
+        let view = LogView {
+            gauges: gauges.clone(),
+            ops: ops.clone(),
+            own_batches: own_batches.clone(),
+        };
+        let store = LogStore {
+            index,
+            vote: hard.vote,
+            committed: loaded.committed,
+            ops,
+            gauges,
+            origin: options.origin,
+            own_batches,
+        };
+        Ok((store, view))
+    }
+
+    /// Whether nothing was ever voted for or written.
+    pub fn is_pristine(&self) -> bool {
+        self.vote.is_none() && lock(&self.index).last.is_none()
+    }
+
+    /// Everything up to here is gone from the log.
+    pub fn purged(&self) -> Option<LogId> {
+        lock(&self.index).purged
+    }
+
+    async fn ask(
+        &self,
+        op: impl FnOnce(oneshot::Sender<std::io::Result<()>>) -> Op,
+    ) -> std::io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let gone = || std::io::Error::other("the log is closed");
+        self.ops.send(op(done)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Entries from `start` to before `end` that are there, up to `limit` bytes but at least one.
+    async fn read(&self, start: u64, end: u64, limit: usize) -> Result<Vec<Entry>, StorageError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut on_disk = Vec::new();
+        let mut bytes = 0;
+        {
+            let index = lock(&self.index);
+            let first = index.first().unwrap_or(u64::MAX);
+            for at in start.max(first)..end.min(index.last.map_or(0, |l| l.index + 1)) {
+                match index.find(at) {
+                    Found::Cached(entry) => {
+                        if let EntryPayload::Normal(batch) = &entry.payload {
+                            bytes += batch.items.0.len();
+                        }
+                        entries.push(entry);
+                    }
+                    Found::OnDisk(path, place) => {
+                        bytes += place.len as usize;
+                        on_disk.push((at, path, place));
+                    }
+                    Found::Nothing => {}
+                }
+                if bytes >= limit {
+                    break;
+                }
+            }
+        }
+        if on_disk.is_empty() {
+            return Ok(entries);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            on_disk
+                .into_iter()
+                .map(|(at, path, place)| (at, read_entry(at, &path, place)))
+                .collect::<Vec<_>>()
+        });
+        let read = read
+            .await
+            .map_err(|e| StorageIOError::read_logs(AnyError::new(&e)))?;
+        let mut all = Vec::with_capacity(read.len() + entries.len());
+        for (at, entry) in read {
+            match entry {
+                Ok(entry) => all.push(entry),
+                // A purge may have taken the file from under us; then the entry is simply gone.
+                Err(_) if matches!(lock(&self.index).find(at), Found::Nothing) => {}
+                Err(e) => {
+                    tracing::error!("cannot read entry {at} of the log: {e}");
+                    return Err(StorageIOError::read_log_at_index(at, AnyError::error(e)).into());
+                }
+            }
+        }
+        all.extend(entries);
+        Ok(all)
+    }
+}
+
+/// All segments by number.
+fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
+    let mut segments = BTreeMap::new();
+    for file in fs::read_dir(dir).map_err(io_at("cannot list", dir))? {
+        let path = file.map_err(io_at("cannot list", dir))?.path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        if let Some(number) = segment::number_of_name(name) {
+            segments.insert(number, path);
+        }
+    }
+    Ok(segments)
+}
+
+struct Loaded {
+    index: Index,
+    active: Option<Active>,
+    committed: Option<LogId>,
+    bytes: u64,
+}
+
+/// Reads and checks everything, cuts a torn tail, removes what is purged.
+fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loaded, StartError> {
+    let mut held: Vec<(u64, segment::Place, Entry)> = Vec::new();
+    let mut committed = None;
+    let mut index = Index::purged_to(hard.purged);
+    let newest = segments.keys().last().copied();
+    let mut active = None;
+    let mut total = 0;
+    let mut expected = segments.keys().next().copied();
+    for (&number, path) in segments {
+        let damaged = |offset: u64, what: String| StartError::Damaged {
+            file: path.clone(),
+            offset,
+            what,
+            todo: REPLACE_ME,
+        };
+        if expected != Some(number) {
+            return Err(damaged(0, "the segment before this one is missing".into()));
+        }
+        expected = Some(number + 1);
+        let bytes = fs::read(path).map_err(io_at("cannot read", path))?;
+        let is_newest = newest == Some(number);
+        let Some(scan) = segment::scan(path, &bytes, number, is_newest)? else {
+            fs::remove_file(path).map_err(io_at("cannot remove", path))?;
+            sync_dir(dir).map_err(io_at("cannot sync", dir))?;
+            continue;
+        };
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(io_at("cannot open", path))?;
+        if scan.good_len < bytes.len() as u64 {
+            let torn = bytes.len() as u64 - scan.good_len;
+            tracing::warn!(file = %path.display(), bytes = torn, "cut the torn tail of the log");
+            file.set_len(scan.good_len)
+                .map_err(io_at("cannot cut", path))?;
+            file.sync_all().map_err(io_at("cannot sync", path))?;
+        }
+        total += scan.good_len;
+        committed = committed.max(scan.committed);
+        index.opened(number, path.clone());
+        for fact in scan.facts {
+            match fact {
+                Fact::Void(since) => {
+                    held.truncate(held.partition_point(|(_, _, e)| e.log_id.index < since));
+                }
+                Fact::Entry(_, entry) if Some(entry.log_id.index) <= purged_at(&hard) => {}
+                Fact::Entry(place, entry) => {
+                    let at = entry.log_id.index;
+                    let next = held.last().map(|(_, _, e)| e.log_id.index + 1);
+                    let n = next.or(purged_at(&hard).map(|p| p + 1)).unwrap_or(0);
+                    if n != at {
+                        return Err(damaged(
+                            place.offset,
+                            format!("entry {at} where {n} belongs"),
+                        ));
+                    }
+                    held.push((number, place, entry));
+                }
+            }
+        }
+        active = is_newest.then_some(Active {
+            file,
+            number,
+            len: scan.good_len,
+        });
+    }
+    for (number, place, entry) in held {
+        index.written(number, entry.log_id.index, &[place]);
+        index.push(entry, place.len as usize);
+    }
+    if let Some(purged) = hard.purged {
+        let (gone, empty) = index.purge_places(purged.index);
+        for path in &gone {
+            fs::remove_file(path).map_err(io_at("cannot remove", path))?;
+        }
+        if empty {
+            active = None;
+        }
+    }
+    let committed = committed.min(index.last);
+    Ok(Loaded {
+        index,
+        active,
+        committed,
+        bytes: total,
+    })
+}
+
+fn purged_at(hard: &Hard) -> Option<u64> {
+    hard.purged.map(|p| p.index)
+}
+
+fn read_entry(at: u64, path: &Path, place: segment::Place) -> Result<Entry, String> {
+    let head = segment::entry_head_len();
+    let mut framed = vec![0; head as usize + place.len as usize];
+    let file = fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let start = place.offset - head;
+    file.read_exact_at(&mut framed, start)
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    let entry = segment::entry_from(&framed)
+        .map_err(|e| format!("{} at byte {start}: {e}; {REPLACE_ME}", path.display()))?;
+    if entry.log_id.index != at {
+        return Err(format!(
+            "{} at byte {start}: not entry {at}",
+            path.display()
+        ));
+    }
+    Ok(entry)
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let start = match range.start_bound() {
+            Bound::Included(at) => *at,
+            Bound::Excluded(at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(at) => at + 1,
+            Bound::Excluded(at) => *at,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(start, end, usize::MAX).await
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, StorageError> {
+        self.read(start, end, READ_BYTES).await
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
+        let index = lock(&self.index);
+        Ok(LogState {
+            last_purged_log_id: index.purged,
+            last_log_id: index.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        let vote = *vote;
+        self.ask(|done| Op::Vote { vote, done })
+            .await
+            .map_err(|e| StorageIOError::write_vote(AnyError::new(&e)))?;
+        self.vote = Some(vote);
+        Ok(())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        Ok(self.vote)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        // Travels with the next block: it is a hint for a faster start, not a promise.
+        self.committed = committed;
+        *lock(&self.gauges.committed) = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        Ok(self.committed)
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<Types>,
+    ) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut encoded = Vec::new();
+        let mut first = None;
+        {
+            let mut index = lock(&self.index);
+            for entry in entries {
+                let bytes = codec::encode(&entry)
+                    .map_err(|e| StorageIOError::<NodeId>::write_logs(AnyError::new(&e)))?;
+                if let EntryPayload::Normal(batch) = &entry.payload
+                    && batch.origin == self.origin
+                {
+                    self.own_batches.fetch_max(batch.seq, Ordering::AcqRel);
+                }
+                first.get_or_insert(entry.log_id.index);
+                index.push(entry, bytes.len());
+                encoded.push(bytes);
+            }
+        }
+        let op = Op::Append {
+            first: first.unwrap_or(0),
+            entries: encoded,
+            done: callback,
+        };
+        self.ops
+            .send(op)
+            .await
+            .map_err(|_| StorageIOError::write_logs(AnyError::error("the log is closed")))?;
+        Ok(())
+    }
+
+    async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        let since = log_id.index;
+        let unknown = lock(&self.index).truncate(since);
+        if let Some(before) = unknown {
+            let entries = self.read_before(before).await?;
+            lock(&self.index).last = entries;
+        }
+        self.ask(|done| Op::Truncate { since, done })
+            .await
+            .map_err(|e| StorageIOError::write_logs(AnyError::new(&e)))?;
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        lock(&self.index).purge(log_id);
+        self.ops
+            .send(Op::Purge { upto: log_id })
+            .await
+            .map_err(|_| StorageIOError::write_logs(AnyError::error("the log is closed")))?;
+        Ok(())
+    }
+}
+
+impl LogStore {
+    /// Log id of the entry at `at`, which is on disk, or the purged one.
+    async fn read_before(&self, at: u64) -> Result<Option<LogId>, StorageError> {
+        let entries = self.read(at, at + 1, usize::MAX).await?;
+        Ok(entries
+            .first()
+            .map(|e| e.log_id)
+            .or(lock(&self.index).purged))
+    }
+}
+
+#[cfg(test)]
+mod tests;

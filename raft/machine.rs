@@ -1,0 +1,361 @@
+//! The applied state as openraft drives it: apply, snapshot, restore.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use openraft::storage::{RaftStateMachine, Snapshot};
+use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
+use tokio::sync::{broadcast, watch};
+
+use crate::clock::Clock;
+use crate::disk::{create_dir, io_at};
+use crate::error::REPLACE_ME;
+use crate::journal::Journal;
+use crate::snapshot::{self, Head};
+use crate::types::{
+    BATCH_BYTES, Batch, Entry, Item, LogId, Outcome, SnapshotMeta, StorageError, StoredMembership,
+    Types,
+};
+use crate::{EventBatch, Machine, Stamp, StartError, codec};
+
+/// Events that a slow reader may fall behind, in entries.
+const EVENTS: usize = 4096;
+
+/// The applied state of one node, shared by everything that reads it.
+pub struct State<M: Machine> {
+    inner: RwLock<Inner<M>>,
+    applied: watch::Sender<u64>,
+    events: broadcast::Sender<Arc<EventBatch<M::Event>>>,
+    pub clock: Clock,
+    pub journal: Journal<M::Event>,
+    dir: PathBuf,
+    /// Random number of this process, see [`Batch::origin`].
+    pub origin: u64,
+    fatal: watch::Sender<Option<String>>,
+}
+
+#[derive(Clone, Default)]
+struct Inner<M> {
+    machine: M,
+    last: Option<LogId>,
+    membership: StoredMembership,
+    at_ms: u64,
+    wall_ms: u64,
+}
+
+impl<M: Machine> State<M> {
+    /// Restores the newest good snapshot in `dir`, or begins empty.
+    pub fn open(
+        dir: PathBuf,
+        journal: Journal<M::Event>,
+        origin: u64,
+        fatal: watch::Sender<Option<String>>,
+    ) -> Result<Self, StartError> {
+        create_dir(&dir).map_err(io_at("cannot create", &dir))?;
+        let mut inner = Inner::default();
+        if let Some((path, bytes)) = snapshot::newest(&dir)? {
+            inner = restore(&bytes).map_err(|what| StartError::Damaged {
+                file: path,
+                offset: 0,
+                what,
+                todo: REPLACE_ME,
+            })?;
+        }
+        let clock = Clock::new();
+        clock.rebase(inner.at_ms);
+        let applied = watch::Sender::new(inner.last.map_or(0, |l| l.index));
+        let events = broadcast::Sender::new(EVENTS);
+        let inner = RwLock::new(inner);
+        Ok(State {
+            inner,
+            applied,
+            events,
+            clock,
+            journal,
+            dir,
+            origin,
+            fatal,
+        })
+    }
+
+    pub fn read<R>(&self, f: impl FnOnce(&M) -> R) -> R {
+        f(&self.inner().machine)
+    }
+
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    pub fn events(&self) -> broadcast::Receiver<Arc<EventBatch<M::Event>>> {
+        self.events.subscribe()
+    }
+
+    /// Last applied log id.
+    pub fn last(&self) -> Option<LogId> {
+        self.inner().last
+    }
+
+    /// Hash of the state and the index it stands for.
+    pub fn digest(&self) -> (u64, u64) {
+        let inner = self.inner();
+        (inner.last.map_or(0, |l| l.index), inner.machine.digest())
+    }
+
+    fn inner(&self) -> RwLockReadGuard<'_, Inner<M>> {
+        self.inner.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn inner_mut(&self) -> RwLockWriteGuard<'_, Inner<M>> {
+        self.inner.write().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn fail(&self, why: String) -> StorageError {
+        tracing::error!("{why}");
+        self.fatal.send_if_modified(|old| {
+            let first = old.is_none();
+            old.get_or_insert(why.clone());
+            first
+        });
+        StorageIOError::write_state_machine(AnyError::error(why)).into()
+    }
+
+    /// Applies one entry; gives its events if it was a batch.
+    fn apply_one(&self, entry: Entry) -> Result<(Outcome, Option<EventBatch<M::Event>>), String> {
+        let log_id = entry.log_id;
+        let batch = match entry.payload {
+            EntryPayload::Normal(batch) => batch,
+            EntryPayload::Blank => {
+                self.inner_mut().last = Some(log_id);
+                return Ok((Outcome::default(), None));
+            }
+            EntryPayload::Membership(membership) => {
+                let mut inner = self.inner_mut();
+                inner.last = Some(log_id);
+                inner.membership = StoredMembership::new(Some(log_id), membership);
+                return Ok((Outcome::default(), None));
+            }
+        };
+        let items = self.decode(&batch, log_id)?;
+        let own = batch.origin == self.origin;
+        let mut inner = self.inner_mut();
+        let at_ms = batch.at_ms.max(inner.at_ms);
+        let wall_ms = batch.wall_ms;
+        let stamp = Stamp {
+            index: log_id.index,
+            at_ms,
+            wall_ms,
+        };
+        let mut events = Vec::new();
+        let mut replies = Vec::with_capacity(if own { items.len() } else { 0 });
+        for (term, command) in &items {
+            let void = *term != 0 && *term != log_id.leader_id.term;
+            let reply = (!void).then(|| inner.machine.apply(stamp, command, &mut events));
+            if own {
+                let reply = reply.map(|r| codec::encode(&r)).transpose();
+                replies.push(reply.map_err(|e| e.to_string())?.map(Into::into));
+            }
+        }
+        inner.last = Some(log_id);
+        inner.at_ms = at_ms;
+        inner.wall_ms = wall_ms;
+        drop(inner);
+        if !own {
+            self.clock.rebase(at_ms);
+        }
+        let events = EventBatch {
+            index: log_id.index,
+            at_ms,
+            wall_ms,
+            events,
+            reset: false,
+        };
+        Ok((Outcome { at_ms, replies }, Some(events)))
+    }
+
+    fn decode(&self, batch: &Batch, at: LogId) -> Result<Vec<(u64, M::Command)>, String> {
+        if batch.schema > M::SCHEMA {
+            let (found, known) = (batch.schema, M::SCHEMA);
+            return Err(format!(
+                "log entry {at} has schema {found}, this version reads up to {known}; \
+                 install a newer version"
+            ));
+        }
+        let wrong = |e: codec::CodecError| format!("log entry {at} cannot be read: {e}");
+        let items: Vec<Item> = codec::decode(&batch.items.0, 2 * BATCH_BYTES).map_err(wrong)?;
+        let command = |item: Item| {
+            codec::decode(&item.command.0, BATCH_BYTES)
+                .map(|c| (item.term, c))
+                .map_err(wrong)
+        };
+        items.into_iter().map(command).collect()
+    }
+}
+
+fn restore<M: Machine>(packed: &[u8]) -> Result<Inner<M>, String> {
+    let (schema, head, state) = snapshot::unpack(packed)?;
+    if schema > M::SCHEMA {
+        let known = M::SCHEMA;
+        return Err(format!(
+            "schema {schema} is newer than {known}; install a newer version"
+        ));
+    }
+    Ok(Inner {
+        machine: M::restore(schema, state)?,
+        last: head.meta.last_log_id,
+        membership: head.meta.last_membership,
+        at_ms: head.at_ms,
+        wall_ms: head.wall_ms,
+    })
+}
+
+/// openraft's handle to the state.
+pub struct Applier<M: Machine> {
+    state: Arc<State<M>>,
+}
+
+impl<M: Machine> Applier<M> {
+    pub fn new(state: Arc<State<M>>) -> Self {
+        Applier { state }
+    }
+}
+
+impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
+    type SnapshotBuilder = Builder<M>;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        let inner = self.state.inner();
+        Ok((inner.last, inner.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Outcome>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let log_id = entry.log_id;
+            let applied = catch_unwind(AssertUnwindSafe(|| self.state.apply_one(entry)))
+                .unwrap_or_else(|_| Err(format!("applying log entry {log_id} panicked")));
+            let (outcome, events) = applied.map_err(|why| self.state.fail(why))?;
+            outcomes.push(outcome);
+            if let Some(batch) = events.filter(|b| !b.events.is_empty()) {
+                let batch = Arc::new(batch);
+                self.state.journal.write(batch.clone()).await;
+                // Nobody listening is fine.
+                let _ = self.state.events.send(batch);
+            }
+            self.state.applied.send_replace(log_id.index);
+        }
+        Ok(outcomes)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder<M> {
+        Builder {
+            inner: self.state.inner().clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<Cursor<Vec<u8>>>,
+    ) -> Result<(), StorageError> {
+        let (state, meta) = (self.state.clone(), meta.clone());
+        let installed = tokio::task::spawn_blocking(move || {
+            let packed = snapshot.into_inner();
+            let mut inner: Inner<M> =
+                restore(&packed).map_err(|e| format!("cannot install a snapshot: {e}"))?;
+            inner.last = meta.last_log_id;
+            inner.membership = meta.last_membership.clone();
+            let saved = snapshot::save(&state.dir, &meta, &packed);
+            saved.map_err(|e| format!("cannot save a snapshot in {}: {e}", state.dir.display()))?;
+            let (index, at_ms, wall_ms) = (
+                inner.last.map_or(0, |l| l.index),
+                inner.at_ms,
+                inner.wall_ms,
+            );
+            let before = state.last().map_or(0, |l| l.index);
+            *state.inner_mut() = inner;
+            state.clock.rebase(at_ms);
+            state.journal.note_gap(before, index);
+            Ok((index, at_ms, wall_ms))
+        });
+        let installed = installed.await.unwrap_or_else(|e| Err(e.to_string()));
+        let (index, at_ms, wall_ms) = installed.map_err(|why: String| self.state.fail(why))?;
+        let batch = EventBatch {
+            index,
+            at_ms,
+            wall_ms,
+            events: Vec::new(),
+            reset: true,
+        };
+        let _ = self.state.events.send(Arc::new(batch));
+        self.state.applied.send_replace(index);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
+        let dir = self.state.dir.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let newest = snapshot::newest(&dir).map_err(|e| e.to_string())?;
+            let Some((_, packed)) = newest else {
+                return Ok(None);
+            };
+            let meta = snapshot::unpack(&packed)?.1.meta;
+            Ok(Some(Snapshot {
+                meta,
+                snapshot: Box::new(Cursor::new(packed)),
+            }))
+        });
+        let read = read.await.unwrap_or_else(|e| Err(e.to_string()));
+        read.map_err(|why: String| self.state.fail(why))
+    }
+}
+
+/// Builds one snapshot from a copy, while applying goes on.
+pub struct Builder<M: Machine> {
+    inner: Inner<M>,
+    state: Arc<State<M>>,
+}
+
+impl<M: Machine> RaftSnapshotBuilder<Types> for Builder<M> {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
+        // What is in a snapshot is not replayed, so its events must be durable in the journal.
+        self.state.journal.checkpoint().await;
+        let (inner, state) = (self.inner.clone(), self.state.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            let (term, index) = inner.last.map_or((0, 0), |l| (l.leader_id.term, l.index));
+            let meta = SnapshotMeta {
+                last_log_id: inner.last,
+                last_membership: inner.membership.clone(),
+                snapshot_id: format!("{term}-{index}-{:08x}", rand::random::<u32>()),
+            };
+            let (at_ms, wall_ms) = (inner.at_ms, inner.wall_ms);
+            let head = Head {
+                meta: meta.clone(),
+                at_ms,
+                wall_ms,
+            };
+            let machine = inner.machine.snapshot();
+            let machine = machine.map_err(|e| format!("the machine gave no snapshot: {e}"))?;
+            let packed = snapshot::pack(M::SCHEMA, &head, &machine)?;
+            let saved = snapshot::save(&state.dir, &meta, &packed);
+            saved.map_err(|e| format!("cannot save a snapshot in {}: {e}", state.dir.display()))?;
+            Ok(Snapshot {
+                meta,
+                snapshot: Box::new(Cursor::new(packed)),
+            })
+        });
+        let built = built.await.unwrap_or_else(|e| Err(e.to_string()));
+        built.map_err(|why: String| self.state.fail(why))
+    }
+}

@@ -1,0 +1,347 @@
+//! The sending side: calls to other nodes, what they tell about who is alive, and openraft's
+//! network on top.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RPCTypes, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::wire::{self, Chunk, Head, Kind};
+use crate::types::{NodeId, Types};
+use crate::{Faults, Member, Secret, StartError};
+
+/// Connections to one peer that are kept open.
+const POOL: usize = 16;
+/// Shorter than the server's patience with a silent connection, so that the client closes first.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+const CONNECT: Duration = Duration::from_secs(1);
+/// Pause before an unreachable node is tried again.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The other side has certainly not acted on it.
+    #[error("not reached: {0}")]
+    NotReached(String),
+    /// The other side refused it and has not acted on it.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// No answer in time, or the connection broke: it may have acted.
+    #[error("no answer: {0}")]
+    Lost(String),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Late,
+}
+
+/// What is known of a peer from its messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    any: Option<Instant>,
+    /// Term and sending time of the last append that it accepted.
+    acked: Option<(u64, Instant)>,
+}
+
+/// All calls to other nodes go through here.
+pub struct Links {
+    id: NodeId,
+    name: String,
+    cluster: AtomicU64,
+    secret: Secret,
+    /// Small and urgent messages,
+    urgent: reqwest::Client,
+    /// and those that may fill a connection for a while.
+    bulk: reqwest::Client,
+    faults: Faults,
+    heard: Mutex<BTreeMap<NodeId, Heard>>,
+}
+
+impl Links {
+    pub fn new(
+        id: NodeId,
+        name: &str,
+        cluster: Option<u64>,
+        secret: Secret,
+        faults: Faults,
+    ) -> Result<Self, StartError> {
+        let client = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT)
+                .pool_max_idle_per_host(POOL)
+                .pool_idle_timeout(POOL_IDLE)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .map_err(|e| StartError::Core(format!("no HTTP client: {e}")))
+        };
+        Ok(Links {
+            id,
+            name: name.to_string(),
+            cluster: AtomicU64::new(cluster.unwrap_or(0)),
+            secret,
+            urgent: client()?,
+            bulk: client()?,
+            faults,
+            heard: Mutex::default(),
+        })
+    }
+
+    /// The cluster this node belongs to; `None` before it does.
+    pub fn cluster(&self) -> Option<u64> {
+        match self.cluster.load(Ordering::Acquire) {
+            0 => None,
+            id => Some(id),
+        }
+    }
+
+    pub fn set_cluster(&self, id: u64) {
+        self.cluster.store(id, Ordering::Release);
+    }
+
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    pub fn is_cut(&self, peer: &str) -> bool {
+        self.faults.is_cut(peer)
+    }
+
+    /// Sends a message and waits for the answer. `name` is who is expected at `addr` ("" if not
+    /// known), `to` its id (0 if not known).
+    pub async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        kind: Kind,
+        (to, name, addr): (NodeId, &str, &str),
+        message: &Q,
+        deadline: Duration,
+    ) -> Result<A, CallError> {
+        let cut = || CallError::NotReached("the link is cut by a test".into());
+        if self.is_cut(name) {
+            return Err(cut());
+        }
+        let cluster = self.cluster.load(Ordering::Acquire);
+        let head = Head {
+            cluster,
+            from: self.id,
+            name: self.name.clone(),
+            to,
+        };
+        let body = wire::pack(&head, message).map_err(|e| CallError::Refused(e.to_string()))?;
+        let limit = kind.limit();
+        if body.len() > limit {
+            let len = body.len();
+            return Err(CallError::Refused(format!(
+                "{len} bytes are more than {limit}"
+            )));
+        }
+        let bulk = matches!(kind, Kind::Snapshot | Kind::Journal);
+        let client = if bulk { &self.bulk } else { &self.urgent };
+        let sent = client
+            .post(format!("http://{addr}/raft/{}", kind.name()))
+            .header("authorization", format!("Bearer {}", self.secret.expose()))
+            .timeout(deadline)
+            .body(body)
+            .send();
+        let response = sent.await.map_err(|e| match e {
+            e if e.is_connect() || e.is_builder() => CallError::NotReached(reason(&e)),
+            e if e.is_timeout() => CallError::Late,
+            e => CallError::Lost(reason(&e)),
+        })?;
+        let ok = response.status().is_success();
+        let status = response.status();
+        let lost = |e: reqwest::Error| match e.is_timeout() {
+            true => CallError::Late,
+            false => CallError::Lost(reason(&e)),
+        };
+        if response
+            .content_length()
+            .is_some_and(|len| len > wire::BODY_MAX as u64)
+        {
+            return Err(CallError::Lost("the answer is too long".into()));
+        }
+        let bytes = response.bytes().await.map_err(lost)?;
+        if self.is_cut(name) {
+            return Err(CallError::Late);
+        }
+        if !ok {
+            let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
+            return Err(CallError::Refused(format!("{status}: {text}")));
+        }
+        if to != 0 {
+            self.heard_from(to);
+        }
+        wire::unpack_reply(&bytes).map_err(CallError::Lost)
+    }
+
+    /// Notes that a peer is alive.
+    pub fn heard_from(&self, peer: NodeId) {
+        self.heard().entry(peer).or_default().any = Some(Instant::now());
+    }
+
+    /// How long ago a peer was last heard.
+    pub fn silence(&self, peer: NodeId) -> Option<Duration> {
+        self.heard().get(&peer)?.any.map(|at| at.elapsed())
+    }
+
+    /// Whether a peer accepted an append of this term that was sent within `lease`.
+    pub fn acked_within(&self, peer: NodeId, term: u64, lease: Duration) -> bool {
+        let acked = self.heard().get(&peer).and_then(|h| h.acked);
+        acked.is_some_and(|(t, at)| t == term && at.elapsed() < lease)
+    }
+
+    /// Forgets all but these peers.
+    pub fn keep(&self, members: &dyn Fn(NodeId) -> bool) {
+        self.heard().retain(|id, _| members(*id));
+    }
+
+    fn acked(&self, peer: NodeId, term: u64, sent: Instant) {
+        self.heard().entry(peer).or_default().acked = Some((term, sent));
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Heard>> {
+        self.heard.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The innermost reason; the outer ones repeat the address.
+fn reason(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// Makes openraft's clients.
+#[derive(Clone)]
+pub struct Network {
+    pub links: Arc<Links>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
+        Link {
+            links: self.links.clone(),
+            target,
+            member: node.clone(),
+        }
+    }
+}
+
+/// openraft's client for one peer. It holds no connection of its own: openraft makes one for each
+/// vote and each read, so the connections are pooled below.
+pub struct Link {
+    links: Arc<Links>,
+    target: NodeId,
+    member: Member,
+}
+
+type RpcError<E = openraft::error::Infallible> = RPCError<NodeId, Member, RaftError<NodeId, E>>;
+
+impl Link {
+    async fn call<Q: Serialize, A: DeserializeOwned, E>(
+        &self,
+        kind: Kind,
+        action: RPCTypes,
+        message: &Q,
+        deadline: Duration,
+    ) -> Result<A, RpcError<E>>
+    where
+        E: std::error::Error + DeserializeOwned,
+    {
+        let to = (
+            self.target,
+            self.member.name.as_str(),
+            self.member.addr.as_str(),
+        );
+        let answer: Result<Result<A, RaftError<NodeId, E>>, CallError> =
+            self.links.call(kind, to, message, deadline).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(e)) => Err(RPCError::RemoteError(RemoteError::new(self.target, e))),
+            Err(CallError::Late) => Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.links.id,
+                target: self.target,
+                timeout: deadline,
+            })),
+            Err(e @ CallError::Lost(_)) if kind == Kind::Snapshot => {
+                Err(RPCError::Network(NetworkError::new(&e)))
+            }
+            // With any other error openraft would try again at once, without end.
+            Err(e) => Err(RPCError::Unreachable(Unreachable::new(&e))),
+        }
+    }
+}
+
+impl RaftNetwork<Types> for Link {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<NodeId>, RpcError> {
+        let sent = Instant::now();
+        let term = rpc.vote.leader_id.term;
+        let deadline = option.hard_ttl();
+        let answer = self
+            .call(Kind::Append, RPCTypes::AppendEntries, &rpc, deadline)
+            .await?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.links.acked(self.target, term, sent);
+        }
+        Ok(answer)
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<Types>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<NodeId>, RpcError<InstallSnapshotError>> {
+        let InstallSnapshotRequest {
+            vote,
+            meta,
+            offset,
+            data,
+            done,
+        } = rpc;
+        let chunk = Chunk {
+            vote,
+            meta,
+            offset,
+            data: data.into(),
+            done,
+        };
+        let deadline = option.hard_ttl();
+        self.call(Kind::Snapshot, RPCTypes::InstallSnapshot, &chunk, deadline)
+            .await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<NodeId>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<NodeId>, RpcError> {
+        self.call(Kind::Vote, RPCTypes::Vote, &rpc, option.hard_ttl())
+            .await
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(BACKOFF))
+    }
+}
