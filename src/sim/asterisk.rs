@@ -19,8 +19,17 @@ use crate::pbx::{Pbx, PbxConfig};
 use crate::phone::Habit;
 use crate::server::{Shared, TRUNK_MAX, run_listener, run_timers, run_trunks};
 
-/// How one simulated Asterisk is set up.
-#[derive(Debug, Clone)]
+const CONTEXTS: [&str; 6] = [
+    "inbound",
+    "default",
+    "fallback",
+    "holdfast-in",
+    "holdfast-hold",
+    "holdfast-after",
+];
+
+/// How one simulated Asterisk is set up. Its Debug form shows no password.
+#[derive(Clone)]
 pub struct SimConfig {
     /// Its system name: the prefix of its channel ids, and what other Asterisks call their trunk to
     /// it (`trunk-` and this name).
@@ -41,10 +50,23 @@ pub struct SimConfig {
     /// Contexts that exist in the dialplan, beside the context of each call that was placed;
     /// `continue` into any other drops the call.
     pub contexts: Vec<String>,
+    /// Numbers of phones that are configured, registered or not: their device state is UNAVAILABLE
+    /// until they register, that of any other number INVALID.
+    pub endpoints: Vec<String>,
+    /// A second user, who may only read: name and password.
+    pub read_only: Option<(String, String)>,
     /// How long an idle keep-alive connection is kept (Asterisk: 15 s).
     pub keep_alive: Duration,
     /// How many connections are accepted at a time (Asterisk: 100).
     pub session_limit: usize,
+}
+
+impl std::fmt::Debug for SimConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SimConfig {
@@ -59,9 +81,9 @@ impl SimConfig {
             app: "QueueARI".to_owned(),
             seed: 1,
             sound_percent: 100,
-            contexts: ["inbound", "default", "fallback", "queues"]
-                .map(str::to_owned)
-                .to_vec(),
+            contexts: CONTEXTS.map(str::to_owned).to_vec(),
+            endpoints: (1001..=1010).map(|number| number.to_string()).collect(),
+            read_only: None,
             keep_alive: Duration::from_secs(15),
             session_limit: 100,
         }
@@ -133,6 +155,7 @@ impl SimAsterisk {
             seed: config.seed,
             sound_percent: config.sound_percent,
             contexts: config.contexts.clone(),
+            endpoints: config.endpoints.clone(),
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or_default(),
         });
         let (trunk_in, trunk_messages) = mpsc::channel(TRUNK_MAX);

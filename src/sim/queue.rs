@@ -186,10 +186,18 @@ impl Pbx {
         }
         let fields = json!({ "variable": name, "value": value });
         self.channel_event(ch, "ChannelVarset", fields);
-        if name == "TIMEOUT(absolute)"
-            && let Ok(seconds @ 1..) = value.parse::<u64>()
-        {
-            self.after(seconds * 1000, Timer::AbsoluteTimeout(ch));
+        if name == "TIMEOUT(absolute)" {
+            let ms = value
+                .parse::<u64>()
+                .unwrap_or_default()
+                .saturating_mul(1000);
+            let now = self.now;
+            if let Some(channel) = self.channels.get_mut(&ch) {
+                channel.absolute_deadline = (ms > 0).then_some(now.saturating_add(ms));
+            }
+            if ms > 0 {
+                self.after(ms, Timer::AbsoluteTimeout(ch));
+            }
         }
     }
 
