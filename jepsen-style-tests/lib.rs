@@ -1,1 +1,6 @@
-//! holdfast-drills
+//! The drill hall: what the tests of the whole house need and the house itself does not.
+//!
+//! [`lab`] brings up Asterisks, real and simulated, with callers and agents' phones, behind one
+//! face, so that one test runs against both.
+
+pub mod lab;

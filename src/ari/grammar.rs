@@ -258,6 +258,8 @@ variables! {
     HOLDFAST_EXTEN = "HOLDFAST_EXTEN";
     /// Free field of the call record.
     CDR_USERFIELD = "CDR(userfield)";
+    /// Seconds after which the dialplan takes the channel back; 0 for never.
+    TIMEOUT_ABSOLUTE = "TIMEOUT(absolute)";
     /// Account of the call record.
     CDR_ACCOUNTCODE = "CDR(accountcode)";
 }

@@ -1,7 +1,7 @@
 //! A typed client of one Asterisk, over ARI: requests by REST, events by WebSocket, reconnect.
 //!
 //! It knows what Asterisk 22 really does (each oddity is named where it is handled, and held by
-//! the contract suite in `jepsen-style-tests/tests/contract.rs`), and knows nothing of queues,
+//! the contract suite in `jepsen-style-tests/tests/contract`), and knows nothing of queues,
 //! agents or the replicated state: who calls it decides what to do.
 //!
 //! - [`AriClient`]: one method for each REST operation we use, each with a deadline. A request

@@ -1,0 +1,276 @@
+//! The configuration folder of a real Asterisk in the lab.
+//!
+//! The queue's dialplan is not written here: it is included from `config/asterisk`, so that what
+//! we ship is what is tested. The lab's own dialplan, for callers without registration:
+//!
+//! | dialled | what happens |
+//! | --- | --- |
+//! | `q-NAME` | the queue NAME, as shipped |
+//! | `qt-NAME-SECS` | the same with the argument `timeout=SECS` |
+//! | `*45` `*46` `*47` `*48` | agent codes, from an agent's number |
+//! | `raw` | `Stasis(QueueARI,raw)` at once: not answered, no music, no guard |
+//! | `held` | answered, 10 s of silence in the dialplan, no Stasis |
+//! | `quiet` | `Answer()`, then Stasis |
+//! | `fast` | `Answer(,i)`, then Stasis |
+//! | `short` | `q-support` with an absolute timeout of 2 s |
+//! | `lua` | the queue `support` by the shipped extensions.lua |
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::{APP, ARI_PASSWORD, ARI_USER, LabError};
+
+/// Port of ARI.
+pub const HTTP_PORT: u16 = 8088;
+/// Port of SIP.
+pub const SIP_PORT: u16 = 5060;
+
+const MODULES: &str = include_str!("../../deploy/testbed/modules.conf");
+
+/// Where one Asterisk lives.
+pub struct Place<'a> {
+    /// `a`, `b`, `c`.
+    pub name: &'a str,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The others: name and address.
+    pub others: &'a [(String, Ipv4Addr)],
+    /// Its folder.
+    pub folder: &'a Path,
+    /// Root of the unpacked packages.
+    pub root: &'a Path,
+    /// The repository.
+    pub repository: &'a Path,
+}
+
+/// Writes the whole folder.
+pub fn write(place: &Place) -> Result<(), LabError> {
+    let failed = |what: &Path| {
+        let what = what.display().to_string();
+        move |source| LabError::Io { what, source }
+    };
+    let folders = [
+        "etc",
+        "var",
+        "log",
+        "run",
+        "spool",
+        "spool/recording",
+        "db",
+        "moh",
+        "spool/monitor",
+    ];
+    for folder in folders {
+        let path = place.folder.join(folder);
+        std::fs::create_dir_all(&path).map_err(failed(&path))?;
+    }
+    let etc = place.folder.join("etc");
+    for (name, text) in files(place) {
+        let path = etc.join(name);
+        std::fs::write(&path, text).map_err(failed(&path))?;
+    }
+    let music = place.folder.join("moh/tone.wav");
+    std::fs::write(&music, wav()).map_err(failed(&music))
+}
+
+fn files(place: &Place) -> Vec<(&'static str, String)> {
+    let mut files = vec![
+        ("asterisk.conf", asterisk(place)),
+        ("modules.conf", MODULES.into()),
+        (
+            "logger.conf",
+            "[general]\n[logfiles]\nfull => notice,warning,error,verbose\n".into(),
+        ),
+        ("http.conf", http(place)),
+        ("ari.conf", ari()),
+        ("pjsip.conf", pjsip(place)),
+        ("extensions.conf", extensions(place)),
+        ("musiconhold.conf", music(place)),
+        (
+            "rtp.conf",
+            "[general]\nrtpstart=30000\nrtpend=39998\nstrictrtp=no\n".into(),
+        ),
+        ("cdr.conf", "[general]\nenable=no\n".into()),
+        ("extensions.lua", lua(place)),
+        (
+            "indications.conf",
+            "[general]
+country=us
+[us]
+description=US
+ringcadence=2000,4000
+dial=350+440
+\
+             busy=480+620/500,0/500
+ring=440+480/2000,0/4000
+\
+             congestion=480+620/250,0/250
+"
+            .into(),
+        ),
+    ];
+    let empty = [
+        "cel.conf",
+        "features.conf",
+        "acl.conf",
+        "udptl.conf",
+        "pjproject.conf",
+        "ccss.conf",
+        "stasis.conf",
+        "websocket_client.conf",
+        "codecs.conf",
+        "sorcery.conf",
+    ];
+    files.extend(empty.map(|name| (name, String::new())));
+    files
+}
+
+fn asterisk(place: &Place) -> String {
+    let root = place.root.display();
+    let own = place.folder.display();
+    let number = place.ip.octets()[3];
+    format!(
+        "[directories]\nastetcdir => {own}/etc\n\
+         astmoddir => {root}/usr/lib/x86_64-linux-gnu/asterisk/modules\n\
+         astvarlibdir => {own}/var\nastdbdir => {own}/db\nastkeydir => {own}/var\n\
+         astdatadir => {root}/usr/share/asterisk\nastagidir => {own}/var\n\
+         astspooldir => {own}/spool\nastrundir => {own}/run\nastlogdir => {own}/log\n\
+         [options]\nsystemname = {name}\nentityid = 02:00:00:00:00:{number:02x}\n\
+         live_dangerously = no\nverbose = 3\nnocolor = yes\n",
+        name = place.name,
+    )
+}
+
+fn http(place: &Place) -> String {
+    format!(
+        "[general]\nenabled=yes\nbindaddr={}\nbindport={HTTP_PORT}\n",
+        place.ip
+    )
+}
+
+fn ari() -> String {
+    format!(
+        "[general]\nenabled=yes\n\
+         [{ARI_USER}]\ntype=user\nread_only=no\npassword={ARI_PASSWORD}\n\
+         [watcher]\ntype=user\nread_only=yes\npassword={ARI_PASSWORD}\n"
+    )
+}
+
+/// `media_address` and `from_domain` are said outright, so that no call asks a resolver for this
+/// machine's own name: with a slow one each INVITE took 5 s.
+fn pjsip(place: &Place) -> String {
+    let ip = place.ip;
+    let mut text = format!(
+        "[global]\ntype=global\nendpoint_identifier_order=username,ip,anonymous\n\
+         default_from_user=pbx\n\
+         [udp]\ntype=transport\nprotocol=udp\nbind={ip}:{SIP_PORT}\n\
+         external_media_address={ip}\nexternal_signaling_address={ip}\nlocal_net=127.0.0.0/8\n\
+         [line](!)\ntype=endpoint\ntransport=udp\ndisallow=all\nallow=ulaw\ndirect_media=no\n\
+         media_address={ip}\nbind_rtp_to_media_address=yes\nfrom_domain={ip}\n\
+         rtp_symmetric=no\nforce_rport=yes\ndtmf_mode=auto_info\n\
+         [anonymous](line)\ncontext=lab-in\n"
+    );
+    for number in 1001..=1010 {
+        text.push_str(&format!(
+            "[{number}](line)\ncontext=lab-agents\naors={number}\n\
+             [{number}]\ntype=aor\nmax_contacts=1\nremove_existing=yes\n"
+        ));
+    }
+    for (name, other) in place.others {
+        text.push_str(&format!(
+            "[trunk-{name}](line)\ncontext=holdfast-trunk\naors=trunk-{name}\n\
+             [trunk-{name}]\ntype=aor\ncontact=sip:{other}:{SIP_PORT}\n\
+             [trunk-{name}]\ntype=identify\nendpoint=trunk-{name}\nmatch={other}/32\n"
+        ));
+    }
+    text
+}
+
+fn extensions(place: &Place) -> String {
+    let shipped = place.repository.join("config/asterisk/extensions.conf");
+    format!(
+        r#"[general]
+static=yes
+writeprotect=yes
+#include "{shipped}"
+
+[lab-in]
+exten => _q!,1,Set(HOLDFAST_AFTER=lab-after,s,1)
+ same => n,GotoIf($["${{EXTEN:0:3}}" = "qt-"]?timed)
+ same => n,Goto(holdfast-in,${{EXTEN:2}},1)
+ same => n(timed),Set(HOLDFAST_ARGS=timeout=${{CUT(EXTEN,-,3)}})
+ same => n,Goto(holdfast-in,${{CUT(EXTEN,-,2)}},1)
+exten => short,1,Set(HOLDFAST_AFTER=lab-after,s,1)
+ same => n,Set(HOLDFAST_MAX_WAIT=2)
+ same => n,Goto(holdfast-in,support,1)
+exten => raw,1,Stasis({APP},raw)
+ same => n,Set(GLOBAL(HF_${{CALLERID(num)}})=${{STASISSTATUS}})
+ same => n,Hangup()
+exten => held,1,Answer(,i)
+ same => n,Wait(10)
+exten => quiet,1,Answer()
+ same => n,Stasis({APP},quiet)
+exten => fast,1,Answer(,i)
+ same => n,Stasis({APP},fast)
+exten => lua,1,Goto(lab-lua,support,1)
+
+[lab-after]
+exten => s,1,Set(GLOBAL(HF_${{CALLERID(num)}})=${{QUEUESTATUS}})
+ same => n,Set(GLOBAL(HFX_${{CALLERID(num)}})=wait=${{QUEUEWAIT}}:position=${{QUEUEPOSITION}}:abandoned=${{ABANDONED}}:member=${{MEMBERINTERFACE}})
+ same => n,Hangup()
+
+[lab-agents]
+include => holdfast-agent-codes
+include => lab-in
+"#,
+        shipped = shipped.display(),
+    )
+}
+
+fn lua(place: &Place) -> String {
+    let shipped = place.repository.join("config/asterisk/extensions.lua");
+    format!(
+        r#"local holdfast = dofile("{shipped}")
+extensions = {{ ["lab-lua"] = {{ ["support"] = function()
+    local number = channel["CALLERID(num)"]:get()
+    local status = holdfast.queue("support")
+    channel["GLOBAL(HF_" .. number .. ")"]:set("lua " .. status)
+    app.Hangup()
+end }} }}
+"#,
+        shipped = shipped.display(),
+    )
+}
+
+fn music(place: &Place) -> String {
+    let folder = place.folder.join("moh");
+    let folder = folder.display();
+    format!("[default]\nmode=files\ndirectory={folder}\n[second]\nmode=files\ndirectory={folder}\n")
+}
+
+/// Two seconds of a 440 Hz tone, 8 kHz, 16 bit, mono.
+fn wav() -> Vec<u8> {
+    let samples: Vec<u8> = (0..16_000)
+        .flat_map(|n| {
+            let angle = f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0;
+            ((angle.sin() * 8_000.0) as i16).to_le_bytes()
+        })
+        .collect();
+    let size = samples.len() as u32;
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + size).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16_u32.to_le_bytes());
+    for half in [1_u16, 1] {
+        bytes.extend(half.to_le_bytes());
+    }
+    bytes.extend(8_000_u32.to_le_bytes());
+    bytes.extend(16_000_u32.to_le_bytes());
+    for half in [2_u16, 16] {
+        bytes.extend(half.to_le_bytes());
+    }
+    bytes.extend(b"data");
+    bytes.extend(size.to_le_bytes());
+    bytes.extend(samples);
+    bytes
+}
