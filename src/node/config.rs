@@ -246,7 +246,12 @@ impl Default for HttpSection {
 impl Default for AsteriskSection {
     fn default() -> Self {
         use FeatureCode::*;
-        let codes = [("login", Login), ("logout", Logout), ("pause", Pause), ("unpause", Unpause)];
+        let codes = [
+            ("login", Login),
+            ("logout", Logout),
+            ("pause", Pause),
+            ("unpause", Unpause),
+        ];
         Self {
             url: "http://127.0.0.1:8088/ari".into(),
             username: "holdfast".into(),
@@ -328,7 +333,9 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match toml::Value::deserialize(deserializer)? {
             toml::Value::String(text) => Ok(Self(text)),
-            _ => Err(serde::de::Error::custom("a secret must be a string in quotes")),
+            _ => Err(serde::de::Error::custom(
+                "a secret must be a string in quotes",
+            )),
         }
     }
 }
@@ -352,7 +359,11 @@ impl Span {
 
     /// Reads `"15s"`; the error says what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no length of time; write a number and ms, s, m, h or d, as in \"15s\"");
+        let bad = || {
+            format!(
+                "{text:?} is no length of time; write a number and ms, s, m, h or d, as in \"15s\""
+            )
+        };
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (number, unit) = text.split_at(digits);
         let scale = match unit {
@@ -364,8 +375,11 @@ impl Span {
             _ => return Err(bad()),
         };
         let number: u64 = number.parse().map_err(|_| bad())?;
-        let ms = number.checked_mul(scale).filter(|ms| *ms <= 366 * 86_400_000);
-        ms.map(Self).ok_or_else(|| format!("{text:?} is longer than 366 days"))
+        let ms = number
+            .checked_mul(scale)
+            .filter(|ms| *ms <= 366 * 86_400_000);
+        ms.map(Self)
+            .ok_or_else(|| format!("{text:?} is longer than 366 days"))
     }
 }
 

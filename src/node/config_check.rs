@@ -36,8 +36,11 @@ impl NodeConfig {
             ),
             Some(_) => {}
         }
-        let (heartbeat, min, max) =
-            (self.cluster.heartbeat, self.cluster.election_min, self.cluster.election_max);
+        let (heartbeat, min, max) = (
+            self.cluster.heartbeat,
+            self.cluster.election_min,
+            self.cluster.election_max,
+        );
         if min.as_ms() < 2 * heartbeat.as_ms() {
             problems.push(format!(
                 "cluster.election_min: {min} must be at least twice cluster.heartbeat ({heartbeat})"
@@ -92,18 +95,19 @@ impl NodeConfig {
     }
 
     fn check_asterisk(&self, problems: &mut Vec<String>) {
-        let Some(asterisk) = &self.asterisk else { return };
+        let Some(asterisk) = &self.asterisk else {
+            return;
+        };
         let mut bad = |key: &str, why: String| problems.push(format!("asterisk.{key}: {why}"));
         if asterisk.password.is_none() {
-            bad("password_file", "is missing; name a file that holds the ARI password".into());
+            bad(
+                "password_file",
+                "is missing; name a file that holds the ARI password".into(),
+            );
         }
         let password = holdfast_ari::Secret::new("checked elsewhere");
-        let url = holdfast_ari::AriConfig::new(
-            &asterisk.url,
-            &asterisk.username,
-            password,
-            "QueueARI",
-        );
+        let url =
+            holdfast_ari::AriConfig::new(&asterisk.url, &asterisk.username, password, "QueueARI");
         if let Err(error) = url {
             bad("url", error.to_string());
         }
@@ -115,8 +119,11 @@ impl NodeConfig {
         {
             bad("systemname", error.to_string());
         }
-        let technologies: Vec<&str> =
-            asterisk.allowed_technologies.iter().map(String::as_str).collect();
+        let technologies: Vec<&str> = asterisk
+            .allowed_technologies
+            .iter()
+            .map(String::as_str)
+            .collect();
         match EndpointRules::with_technologies(&technologies) {
             Err(error) => bad("allowed_technologies", error.to_string()),
             Ok(rules) => {
@@ -207,7 +214,10 @@ mod tests {
         config.node.name = "a".into();
         config.cluster.secret = Some(Secret::new("0123456789abcdef"));
         let password = Some(Secret::new("x"));
-        config.asterisk = Some(AsteriskSection { password, ..AsteriskSection::default() });
+        config.asterisk = Some(AsteriskSection {
+            password,
+            ..AsteriskSection::default()
+        });
         config
     }
 
@@ -217,22 +227,38 @@ mod tests {
         type Change = fn(&mut NodeConfig);
         let cases: [(&str, Change); 14] = [
             ("node.name", |c| c.node.name = "a/b".into()),
-            ("cluster.secret", |c| c.cluster.secret = Some(Secret::new("short"))),
+            ("cluster.secret", |c| {
+                c.cluster.secret = Some(Secret::new("short"))
+            }),
             ("cluster.secret_file", |c| c.cluster.secret = None),
-            ("cluster.election_min", |c| c.cluster.election_min = Span::ms(150)),
+            ("cluster.election_min", |c| {
+                c.cluster.election_min = Span::ms(150)
+            }),
             ("cluster.join", |c| c.cluster.bootstrap_expect = 3),
-            ("cluster.advertise", |c| c.cluster.listen = "0.0.0.0:1".parse().unwrap()),
-            ("http.listen", |c| c.http.listen = "0.0.0.0:1".parse().unwrap()),
-            ("asterisk.password_file", |c| c.asterisk.as_mut().unwrap().password = None),
-            ("asterisk.url", |c| c.asterisk.as_mut().unwrap().url = "http://u:p@h/ari".into()),
+            ("cluster.advertise", |c| {
+                c.cluster.listen = "0.0.0.0:1".parse().unwrap()
+            }),
+            ("http.listen", |c| {
+                c.http.listen = "0.0.0.0:1".parse().unwrap()
+            }),
+            ("asterisk.password_file", |c| {
+                c.asterisk.as_mut().unwrap().password = None
+            }),
+            ("asterisk.url", |c| {
+                c.asterisk.as_mut().unwrap().url = "http://u:p@h/ari".into()
+            }),
             ("asterisk.agent_endpoint", |c| {
                 c.asterisk.as_mut().unwrap().agent_endpoint = "Local/{agent}@toll".into();
             }),
             ("asterisk.call_string_variable", |c| {
                 c.asterisk.as_mut().unwrap().call_string_variable = "SHELL(id)".into();
             }),
-            ("timing.no_quorum_after", |c| c.timing.no_quorum_after = Span::ms(1)),
-            ("timing.node_lost_after", |c| c.timing.node_lost_after = Span::ms(700)),
+            ("timing.no_quorum_after", |c| {
+                c.timing.no_quorum_after = Span::ms(1)
+            }),
+            ("timing.node_lost_after", |c| {
+                c.timing.node_lost_after = Span::ms(700)
+            }),
             ("limits.mailbox_max", |c| c.limits.mailbox_max = 0),
         ];
         let mut all = good();
@@ -241,7 +267,10 @@ mod tests {
             change(&mut config);
             change(&mut all);
             let problems = config.validate();
-            assert!(problems.iter().any(|p| p.starts_with(key)), "{key}: {problems:?}");
+            assert!(
+                problems.iter().any(|p| p.starts_with(key)),
+                "{key}: {problems:?}"
+            );
         }
         assert!(all.validate().len() >= 12);
     }

@@ -83,7 +83,9 @@ impl NodeConfig {
         };
         let mut config: NodeConfig = toml::from_str(text).map_err(syntax)?;
         let mut table: toml::Table = toml::from_str(text).map_err(syntax)?;
-        let mut overlays: Vec<_> = env.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        let mut overlays: Vec<_> = env
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .collect();
         overlays.sort();
         for (name, value) in overlays {
             (table, config) = overlay(table, &name, &value)?;
@@ -118,9 +120,14 @@ fn overlay(
     name: &str,
     value: &str,
 ) -> Result<(toml::Table, NodeConfig), ConfigError> {
-    let bad = |why: String| ConfigError::Env { name: name.into(), why };
-    let path: Vec<String> =
-        name[ENV_PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
+    let bad = |why: String| ConfigError::Env {
+        name: name.into(),
+        why,
+    };
+    let path: Vec<String> = name[ENV_PREFIX.len()..]
+        .split("__")
+        .map(str::to_ascii_lowercase)
+        .collect();
     let [section, key] = path.as_slice() else {
         return Err(bad(format!("write it as {ENV_PREFIX}SECTION__KEY")));
     };
@@ -128,9 +135,14 @@ fn overlay(
         .ok()
         .and_then(|mut table| table.remove("v"));
     let mut why = String::new();
-    for candidate in [Some(toml::Value::String(value.into())), literal].into_iter().flatten() {
+    for candidate in [Some(toml::Value::String(value.into())), literal]
+        .into_iter()
+        .flatten()
+    {
         let mut table = table.clone();
-        let entry = table.entry(section.clone()).or_insert_with(|| toml::Table::new().into());
+        let entry = table
+            .entry(section.clone())
+            .or_insert_with(|| toml::Table::new().into());
         let Some(inner) = entry.as_table_mut() else {
             return Err(bad(format!("{section} is no section")));
         };
@@ -148,7 +160,10 @@ fn read_secret(key: &'static str, file: &Path) -> Result<String, ConfigError> {
     let meta = std::fs::metadata(file)
         .map_err(|error| bad(format!("cannot read {}: {error}", file.display())))?;
     if meta.mode() & 0o007 != 0 {
-        return Err(ConfigError::OpenSecret { key, file: file.into() });
+        return Err(ConfigError::OpenSecret {
+            key,
+            file: file.into(),
+        });
     }
     if meta.len() > SECRET_FILE_BYTES_MAX {
         return Err(bad(format!("{} is longer than 64 KiB", file.display())));
@@ -191,14 +206,18 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn parse(text: &str, env: &[(&str, &str)]) -> Result<NodeConfig, ConfigError> {
-        let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let env = env
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
         NodeConfig::parse(text, Path::new("node.toml"), env)
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
         let error = parse("[node]\nname = \"a\"\nnmae = 1\n", &[]).unwrap_err();
-        let ConfigError::Syntax { line, why, .. } = &error else { panic!("{error:?}") };
+        let ConfigError::Syntax { line, why, .. } = &error else {
+            panic!("{error:?}")
+        };
         assert_eq!(*line, 3);
         assert!(why.contains("nmae") && why.contains("data_dir"), "{why}");
     }
@@ -206,7 +225,10 @@ mod tests {
     #[test]
     fn a_secret_of_the_wrong_type_is_not_repeated() {
         let error = parse("[asterisk]\npassword = 90410815\n", &[]).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("90410815"), "{error}");
+        assert!(
+            !format!("{error} {error:?}").contains("90410815"),
+            "{error}"
+        );
         let config = parse("[asterisk]\npassword = \"canary-1\"\n", &[]).unwrap();
         assert!(!format!("{config:?}").contains("canary-1"));
     }
@@ -226,7 +248,10 @@ mod tests {
         assert_eq!(config.cluster.join, ["a:1", "b:1"]);
         assert_eq!(config.cluster.secret.unwrap().expose(), "1234567890123456");
         let error = parse("", &[("HOLDFAST__HTTP__LISTNE", "x")]).unwrap_err();
-        assert!(error.to_string().contains("HOLDFAST__HTTP__LISTNE"), "{error}");
+        assert!(
+            error.to_string().contains("HOLDFAST__HTTP__LISTNE"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -60,7 +60,10 @@ impl Handle {
             if_revision,
             op,
         };
-        self.shared.raft.propose(Command::Admin(admin), deadline).await
+        self.shared
+            .raft
+            .propose(Command::Admin(admin), deadline)
+            .await
     }
 
     /// This node's sight of its Asterisk.
@@ -110,7 +113,12 @@ impl Handle {
         checks.push(Check {
             name: "running",
             ok: !*self.shared.stopping.borrow(),
-            detail: if *self.shared.stopping.borrow() { "stopping" } else { "ok" }.into(),
+            detail: if *self.shared.stopping.borrow() {
+                "stopping"
+            } else {
+                "ok"
+            }
+            .into(),
         });
         checks
     }
@@ -125,10 +133,19 @@ impl Handle {
         };
         metrics.queues = [
             ("callers", (metrics.callers, limits.callers_max as u64)),
-            ("mailboxes", (load(&shared.metrics.events_waiting), limits.mailbox_max as u64)),
+            (
+                "mailboxes",
+                (
+                    load(&shared.metrics.events_waiting),
+                    limits.mailbox_max as u64,
+                ),
+            ),
             (
                 "proposals",
-                (load(&shared.metrics.proposals_waiting), limits.proposals_max as u64),
+                (
+                    load(&shared.metrics.proposals_waiting),
+                    limits.proposals_max as u64,
+                ),
             ),
         ]
         .into();

@@ -6,7 +6,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// This node's sight of its Asterisk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -76,8 +75,9 @@ pub struct NodeMetrics {
 }
 
 /// Upper bounds of the buckets in milliseconds; one more bucket counts what is above.
-pub const BUCKETS_MS: [u64; 14] =
-    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000];
+pub const BUCKETS_MS: [u64; 14] = [
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000,
+];
 
 /// Durations counted in buckets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -90,7 +90,10 @@ pub struct Histogram {
 
 impl Histogram {
     pub(crate) fn record(&mut self, ms: u64) {
-        let bucket = BUCKETS_MS.iter().position(|bound| ms <= *bound).unwrap_or(BUCKETS_MS.len());
+        let bucket = BUCKETS_MS
+            .iter()
+            .position(|bound| ms <= *bound)
+            .unwrap_or(BUCKETS_MS.len());
         self.buckets[bucket] += 1;
         self.count += 1;
         self.sum_ms = self.sum_ms.saturating_add(ms);
@@ -112,14 +115,13 @@ impl Metrics {
     }
 
     pub fn snapshot(&self) -> NodeMetrics {
-        let mut metrics = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut metrics = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         metrics.callers = self.callers.load(Ordering::Relaxed);
         metrics
-    }
-
-    pub fn dispatch_delay(&self, delay: Duration) {
-        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.update(|metrics| metrics.dispatch_delay.record(ms));
     }
 }
 
@@ -128,14 +130,19 @@ pub(crate) fn masked(number: &str) -> String {
     let digits: Vec<char> = number.chars().filter(char::is_ascii_digit).collect();
     match digits.len() {
         0 => String::new(),
-        len => format!("..{}", digits[len.saturating_sub(2)..].iter().collect::<String>()),
+        len => format!(
+            "..{}",
+            digits[len.saturating_sub(2)..].iter().collect::<String>()
+        ),
     }
 }
 
 /// Milliseconds since 1970, for display only.
 pub(crate) fn wall_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 #[cfg(test)]
@@ -156,6 +163,9 @@ mod tests {
             histogram.record(ms);
         }
         assert_eq!((histogram.buckets[0], histogram.buckets[1]), (2, 1));
-        assert_eq!((histogram.buckets[14], histogram.count, histogram.sum_ms), (1, 4, 60_003));
+        assert_eq!(
+            (histogram.buckets[14], histogram.count, histogram.sum_ms),
+            (1, 4, 60_003)
+        );
     }
 }

@@ -1,0 +1,152 @@
+//! What this Asterisk says of the agents' devices, kept in step with who is an agent here.
+
+use crate::ctx::Ctx;
+use crate::want::device;
+use futures_util::{StreamExt, stream};
+use holdfast_acd::command::DeviceState;
+use holdfast_acd::{AgentId, Command};
+use holdfast_ari::{AriError, Endpoint, EventSource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Questions for device states at the same time.
+const PARALLEL: usize = 8;
+
+/// Which devices are watched, and whose they are.
+#[derive(Default)]
+pub(crate) struct Devices {
+    watched: BTreeMap<String, BTreeSet<AgentId>>,
+}
+
+impl Devices {
+    /// Everything anew, after the event socket was opened: subscribes to all and asks for all.
+    pub async fn renew(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
+        self.watched.clear();
+        self.extend(ctx).await
+    }
+
+    /// Watches the devices of agents that are new or have changed.
+    pub async fn extend(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
+        let wanted: Vec<(Endpoint, AgentId)> = ctx.shared.raft.read(|machine| {
+            let agents = machine.0.agents();
+            agents
+                .filter_map(|agent| Some((device(&ctx.local, agent)?, agent.id.clone())))
+                .collect()
+        });
+        let mut now: BTreeMap<String, BTreeSet<AgentId>> = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for (endpoint, agent) in wanted {
+            let known = self.watched.get(endpoint.as_str());
+            if known.is_none_or(|agents| !agents.contains(&agent)) {
+                fresh.push(endpoint.clone());
+            }
+            now.entry(endpoint.as_str().into())
+                .or_default()
+                .insert(agent);
+        }
+        fresh.dedup();
+        let sources: Vec<EventSource> = fresh.iter().cloned().map(EventSource::Device).collect();
+        ctx.ari.subscribe(ctx.ari.app(), &sources).await?;
+        self.watched = now;
+        let mut answers = stream::iter(fresh)
+            .map(|device| async move {
+                let state = ctx.ari.device_state(&device).await;
+                (device, state)
+            })
+            .buffer_unordered(PARALLEL);
+        while let Some((device, state)) = answers.next().await {
+            match state {
+                Ok(state) => self.report(ctx, device.as_str(), state),
+                Err(error) => tracing::debug!(device = device.as_str(), %error, "no device state"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Proposes a device's state for its agents, where the replica has another.
+    pub fn report(&self, ctx: &Arc<Ctx>, device: &str, state: holdfast_ari::DeviceState) {
+        let Some(agents) = self.watched.get(device) else {
+            return;
+        };
+        let state = translate(state);
+        for agent in agents {
+            let known = ctx.shared.raft.read(|machine| {
+                machine
+                    .0
+                    .agent(agent)
+                    .and_then(|agent| agent.devices.get(&ctx.pbx).copied())
+            });
+            let fact = Command::AgentDevice {
+                pbx: ctx.pbx.clone(),
+                agent: agent.clone(),
+                state,
+            };
+            ctx.devices.send(agent.clone(), fact, known == Some(state));
+        }
+    }
+}
+
+fn translate(state: holdfast_ari::DeviceState) -> DeviceState {
+    use holdfast_ari::DeviceState as Ari;
+    match state {
+        Ari::NotInUse => DeviceState::NotInUse,
+        Ari::InUse => DeviceState::InUse,
+        Ari::Busy => DeviceState::Busy,
+        Ari::Invalid => DeviceState::Invalid,
+        Ari::Unavailable => DeviceState::Unavailable,
+        Ari::Ringing => DeviceState::Ringing,
+        Ari::RingInUse => DeviceState::RingInUse,
+        Ari::OnHold => DeviceState::OnHold,
+        _ => DeviceState::Unknown,
+    }
+}
+
+/// Device states on their way into the log: for each agent the latest alone, so that the table is
+/// bounded by the agents, and in order for each agent.
+pub(crate) struct Outbox {
+    waiting: std::sync::Mutex<BTreeMap<AgentId, Command>>,
+    wake: tokio::sync::Notify,
+}
+
+impl Outbox {
+    pub fn new() -> Outbox {
+        Outbox {
+            waiting: Default::default(),
+            wake: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// `known`: the replica has this state already, so it is sent only over one that waits.
+    fn send(&self, agent: AgentId, fact: Command, known: bool) {
+        let mut waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known && !waiting.contains_key(&agent) {
+            return;
+        }
+        waiting.insert(agent, fact);
+        self.wake.notify_one();
+    }
+
+    /// Proposes what waits, for as long as the node runs.
+    pub async fn run(ctx: Arc<Ctx>) {
+        loop {
+            ctx.devices.wake.notified().await;
+            let facts = {
+                let outbox = &ctx.devices.waiting;
+                let mut waiting = outbox
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                std::mem::take(&mut *waiting)
+            };
+            stream::iter(facts.into_values())
+                .for_each_concurrent(64, |fact| async {
+                    if let Err(error) = ctx.proposer.propose(fact).await {
+                        tracing::warn!(%error, "a device state could not be written");
+                    }
+                })
+                .await;
+        }
+    }
+}
