@@ -3,7 +3,7 @@
 //! A word names a condition in which a member does not count as being there. The shorthands stand
 //! for lists of them, and `yes` and `no` mean the opposite in the two options, as in app_queue.
 
-use crate::settings::{unknown_word, words};
+use crate::words::{unknown_word, words};
 use holdfast_acd::settings::{Empty, EmptyRule};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};

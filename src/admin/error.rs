@@ -45,6 +45,9 @@ pub enum ApiError {
 }
 
 fn list(errors: &[FieldError]) -> String {
+    if errors.len() > 1 {
+        return format!("{} values, see errors", errors.len());
+    }
     let texts: Vec<String> = errors
         .iter()
         .map(|error| match error.pointer.as_str() {

@@ -31,6 +31,7 @@ mod task;
 #[cfg(test)]
 mod tests_declared;
 mod view;
+mod words;
 
 pub use auth::{Role, Tokens, create_token};
 pub use error::ApiError;

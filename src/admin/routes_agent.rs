@@ -88,6 +88,8 @@ pub async fn patch(
     merge(&mut doc, patch);
     let settings = without_queues(typed(doc)?)?;
     write.if_revision = write.if_revision.or(Some(before.1));
+    // Merging may be repeated without harm, so each attempt is a request of its own.
+    write.request = holdfast_acd::RequestId(rand::random());
     app.written(&write, AdminOp::AgentPut { agent, settings })
         .await
 }

@@ -7,7 +7,6 @@ use crate::error::ApiError;
 use crate::request::{Write, json, query};
 use crate::router::{Answer, Shared, answer, tagged};
 use crate::settings::QueueDoc;
-use crate::view;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
@@ -22,7 +21,7 @@ const TOML: &str = "application/toml";
 pub async fn get_config(State(app): Shared, headers: HeaderMap) -> Response {
     let (config, revision) = app
         .node
-        .read(|state| (state.config(), view::config_revision(state)));
+        .read(|state| (state.config(), state.config_revision()));
     let declared = Declared::of(&config);
     if accepts_toml(&headers) {
         let tag = format!("\"{revision}\"");
@@ -50,7 +49,7 @@ struct PutQuery {
 /// All or nothing. Answers what changed, or with `dry_run` what would.
 pub async fn put_config(
     State(app): Shared,
-    mut write: Write,
+    write: Write,
     headers: HeaderMap,
     uri: Uri,
     body: Bytes,
@@ -61,7 +60,7 @@ pub async fn put_config(
     app.node.raft().barrier(Duration::from_secs(3)).await?;
     let (before, revision) = app
         .node
-        .read(|state| (state.config(), view::config_revision(state)));
+        .read(|state| (state.config(), state.config_revision()));
     if write.if_revision.is_some_and(|wanted| wanted != revision) {
         return Err(ApiError::RevisionMismatch { revision });
     }
@@ -76,8 +75,6 @@ pub async fn put_config(
             },
         ));
     }
-    // The condition was on the whole set, which is no object of its own in the state.
-    write.if_revision = None;
     let config = Box::new(config);
     let written = app
         .write(&write, AdminOp::ConfigPut { config, prune })

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use holdfast_acd::queue::Queue;
 use holdfast_acd::settings::QueueSettings;
-use holdfast_acd::{AdminOp, AgentId, QueueName, Reject};
+use holdfast_acd::{AdminOp, AgentId, QueueName, Reject, RequestId};
 use serde::Deserialize;
 use std::ops::Bound;
 use std::time::Duration;
@@ -139,7 +139,8 @@ pub async fn patch(
 }
 
 /// Reads, changes and writes a queue's settings; again if somebody else wrote in between, unless
-/// the client named the revision it wants to change.
+/// the client named the revision it wants to change. A change like this may be repeated without
+/// harm, so it needs no Idempotency-Key and each attempt is a request of its own.
 async fn change(
     app: &App,
     queue: &QueueName,
@@ -154,6 +155,7 @@ async fn change(
             return Err(Reject::UnknownQueue(queue.clone()).into());
         };
         write.if_revision = Some(wanted.unwrap_or(revision));
+        write.request = RequestId(rand::random());
         let settings = Box::new(change(&settings)?);
         let op = AdminOp::QueuePut {
             queue: queue.clone(),
@@ -164,7 +166,6 @@ async fn change(
                 if wanted.is_none() && attempt < PATCH_TRIES =>
             {
                 app.node.raft().barrier(Duration::from_secs(2)).await?;
-                write.request = holdfast_acd::RequestId(rand::random());
             }
             answer => return answer,
         }

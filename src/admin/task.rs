@@ -6,7 +6,7 @@
 
 use crate::declared::Problem;
 use crate::duration::Dur;
-use crate::settings::unknown_word;
+use crate::words::unknown_word;
 use holdfast_acd::settings::{QueueSettings, Step, Strategy};
 use holdfast_acd::{AgentId, QueueName};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -166,6 +166,5 @@ fn extens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AgentId>, D:
 
 fn ring_strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Strategy, D::Error> {
     let word = String::deserialize(deserializer)?.to_ascii_lowercase();
-    crate::settings::strategy_of(&word)
-        .ok_or_else(|| unknown_word(&word, crate::settings::STRATEGIES))
+    crate::words::strategy_of(&word).ok_or_else(|| unknown_word(&word, crate::words::STRATEGIES))
 }

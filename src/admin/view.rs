@@ -90,21 +90,6 @@ pub fn queue(state: &State, queue: &Queue, look: Look, with_settings: bool) -> Q
     }
 }
 
-/// The newest write to anything declared. A deletion does not show in it.
-pub fn config_revision(state: &State) -> u64 {
-    let queues = state.queues().flat_map(|queue| {
-        queue
-            .members
-            .values()
-            .map(|member| member.revision)
-            .chain([queue.revision])
-    });
-    queues
-        .chain(state.agents().map(|agent| agent.revision))
-        .max()
-        .unwrap_or(0)
-}
-
 /// By their names in the state.
 pub fn counters(counters: &Counters) -> BTreeMap<String, u64> {
     let Ok(Value::Object(map)) = serde_json::to_value(counters) else {
