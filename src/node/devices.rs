@@ -162,3 +162,25 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_acd::PbxId;
+
+    #[test]
+    fn a_state_that_the_replica_knows_follows_an_older_one_that_is_on_its_way() {
+        let agent = AgentId::new("1001").expect("it fits the grammar");
+        let idle = Command::AgentDevice {
+            pbx: PbxId::new("a").expect("it fits the grammar"),
+            agent: agent.clone(),
+            state: DeviceState::NotInUse,
+        };
+        let outbox = Outbox::new();
+        outbox.send(agent.clone(), idle.clone(), true);
+        assert!(outbox.lock().waiting.is_empty(), "nothing is on its way");
+        outbox.lock().sending.insert(agent.clone());
+        outbox.send(agent.clone(), idle, true);
+        assert!(outbox.lock().waiting.contains_key(&agent));
+    }
+}
