@@ -13,7 +13,9 @@ use crate::features;
 use crate::handle::Shared;
 use crate::have::Have;
 use crate::ingest::{Route, route};
+use crate::probe::probe;
 use crate::proposer::Proposer;
+use crate::reconcile::CompareError;
 use crate::status::{AriStatus, wall_ms};
 use crate::want::Local;
 use holdfast_acd::{CallId, Command, Event as AcdEvent, PbxId};
@@ -28,18 +30,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// First and longest pause before the application is taken back from whoever took it.
 const TAKE_BACK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// First and longest pause before a comparison is tried again.
 const COMPARE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// Between two looks whether a dead Asterisk's port is open.
-const PROBE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Driver {
     pub(crate) ctx: Arc<Ctx>,
-    stream: EventStream,
+    /// Closed while the Asterisk there is another one, so that its callers fail over in its dialplan.
+    stream: Option<EventStream>,
+    config: AriConfig,
     applied: broadcast::Receiver<Arc<EventBatch<AcdEvent>>>,
     pub(crate) actors: HashMap<String, (u64, CallerRef)>,
     /// Channels of calls, to find the actor of a leg.
@@ -101,7 +103,8 @@ impl Driver {
         });
         Ok(Driver {
             ctx,
-            stream: events(&config),
+            stream: Some(events(&config)),
+            config,
             applied,
             actors: HashMap::new(),
             calls: HashMap::new(),
@@ -136,7 +139,7 @@ impl Driver {
                 Some(()) = self.lost.1.recv() => self.asterisk_lost(),
                 () = at(compare_at) => self.compare().await,
                 () = at(take_back_at) => self.take_back(),
-                item = self.stream.next() => match item {
+                item = next(&mut self.stream) => match item {
                     Some(item) => self.item(item),
                     None => break,
                 },
@@ -281,13 +284,20 @@ impl Driver {
     fn take_back(&mut self) {
         self.take_back_at = None;
         tracing::warn!(node = self.node(), "taking the application back");
-        self.stream.control().resume();
+        if let Some(stream) = &self.stream {
+            stream.control().resume();
+        }
     }
 
     async fn compare(&mut self) {
         self.compare_at = None;
-        match self.reconcile().await {
-            Ok(()) => {
+        let compared = match self.stream {
+            Some(_) => self.reconcile().await.map(|()| true),
+            None => self.is_ours().await.map(|()| false),
+        };
+        match compared {
+            Ok(false) => self.stream = Some(events(&self.config)),
+            Ok(true) => {
                 self.take_back_pause = TAKE_BACK.0;
                 self.status(|status| {
                     status.connected = true;
@@ -295,6 +305,10 @@ impl Driver {
                 });
             }
             Err(error) => {
+                if matches!(error, CompareError::OtherAsterisk { .. }) {
+                    self.stream = None;
+                    self.up = false;
+                }
                 let error = error.to_string();
                 let known = self.ctx.shared.ari.borrow().last_error.as_deref() == Some(&error);
                 if !known {
@@ -305,7 +319,7 @@ impl Driver {
                     );
                 }
                 self.status(|status| status.last_error = Some(error));
-                if self.up {
+                if self.up || self.stream.is_none() {
                     self.compare_at = Some(Instant::now() + self.compare_pause);
                     self.compare_pause = (self.compare_pause * 2).min(COMPARE_AGAIN.1);
                 }
@@ -556,6 +570,13 @@ impl Driver {
     }
 }
 
+async fn next(stream: &mut Option<EventStream>) -> Option<StreamItem> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn stop(stopping: &mut watch::Receiver<bool>) {
     // An error cannot be: the sender lives as long as the node.
     let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -565,38 +586,5 @@ async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Says once when Asterisk's port has been closed for too long.
-async fn probe(ctx: Arc<Ctx>, lost: mpsc::Sender<()>) {
-    let loopback = url::Url::parse(&ctx.asterisk.url)
-        .ok()
-        .is_some_and(|url| match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        });
-    let usual = Duration::from_secs(if loopback { 2 } else { 10 });
-    let after = ctx
-        .shared
-        .config
-        .timing
-        .asterisk_lost_after
-        .map_or(usual, |span| span.duration());
-    let mut refused_since: Option<Instant> = None;
-    loop {
-        match ctx.ari.ping().await {
-            Err(AriError::Unreachable { refused: true, .. }) => {
-                let since = *refused_since.get_or_insert(Instant::now());
-                if since.elapsed() >= after {
-                    let _ = lost.send(()).await;
-                    return;
-                }
-            }
-            _ => refused_since = None,
-        }
-        sleep(PROBE).await;
     }
 }

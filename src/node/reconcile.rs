@@ -15,7 +15,7 @@ use holdfast_acd::call::{Call, Phase};
 use holdfast_acd::settings::Connect;
 use holdfast_acd::{Attempt, CallId, ChannelId, Command, NodeName, Reject};
 use holdfast_ari::{
-    AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason,
+    AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason, Info,
     QUIET_EVENTS,
 };
 use holdfast_raft::ProposeError;
@@ -52,19 +52,29 @@ struct Seen {
 }
 
 impl Driver {
-    /// Subscribes, compares, tells the cluster, and lets the actors act.
-    pub(crate) async fn reconcile(&mut self) -> Result<(), CompareError> {
-        let ctx = self.ctx.clone();
-        let info = ctx.ari.info().await?;
+    /// Whether the Asterisk there is the one that this node is to drive.
+    pub(crate) async fn is_ours(&mut self) -> Result<(), CompareError> {
+        self.identify().await.map(drop)
+    }
+
+    async fn identify(&mut self) -> Result<Info, CompareError> {
+        let info = self.ctx.ari.info().await?;
         self.status(|status| {
             status.systemname.clone_from(&info.systemname);
             status.version.clone_from(&info.version);
         });
-        let wanted = &ctx.asterisk.systemname;
+        let wanted = &self.ctx.asterisk.systemname;
         if !wanted.is_empty() && info.systemname != *wanted {
             let (found, wanted) = (info.systemname, wanted.clone());
             return Err(CompareError::OtherAsterisk { found, wanted });
         }
+        Ok(info)
+    }
+
+    /// Subscribes, compares, tells the cluster, and lets the actors act.
+    pub(crate) async fn reconcile(&mut self) -> Result<(), CompareError> {
+        let ctx = self.ctx.clone();
+        let info = self.identify().await?;
         ctx.ari
             .set_event_filter(ctx.ari.app(), &QUIET_EVENTS)
             .await?;
