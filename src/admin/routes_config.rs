@@ -91,6 +91,11 @@ pub async fn put_config(
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Config, ApiError> {
+    // With `prune` nothing would be left, and nobody means that by an empty body.
+    if body.is_empty() {
+        let what = "the body is empty; send the declared set, `{}` if nothing is to be declared";
+        return Err(ApiError::BadRequest(what.into()));
+    }
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
