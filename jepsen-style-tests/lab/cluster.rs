@@ -132,7 +132,11 @@ impl Cluster {
         let index = self.sites.iter().position(|site| site.name == name);
         let index = index.expect("the lab has this site");
         let pbx = &self.sites[index].pbx;
-        let url = if self.wired { pbx.ari().url.to_string() } else { door(name, pbx).url };
+        let url = if self.wired {
+            pbx.ari().url.to_string()
+        } else {
+            door(name, pbx).url
+        };
         node_config(
             &self.place,
             &self.folder,

@@ -166,10 +166,14 @@ pub async fn failed_offers(kind: Kind) {
     for (agent, _) in &agents[..3] {
         let before = cluster.oracle.rings(agent);
         cluster.login(agent).await;
-        eventually(SOON, &format!("phone {agent} was tried twice"), async || {
-            let rings = cluster.oracle.rings(agent);
-            check(rings >= before + 2, || format!("{rings} times"))
-        })
+        eventually(
+            SOON,
+            &format!("phone {agent} was tried twice"),
+            async || {
+                let rings = cluster.oracle.rings(agent);
+                check(rings >= before + 2, || format!("{rings} times"))
+            },
+        )
         .await;
         let logged_out = cluster.api().logout(agent).await;
         logged_out.expect("an agent can log out");

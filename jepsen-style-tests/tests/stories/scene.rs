@@ -40,19 +40,25 @@ pub fn queue(name: &str, settings: &str, agents: &[(&str, &str)]) -> String {
 /// conversations have begun in all. So a call is short, but never too short to be a call.
 pub async fn serve(cluster: &Cluster, phones: &[&Phone], total: usize, within: Duration) {
     let mut ended: BTreeSet<String> = BTreeSet::new();
-    eventually(within, &format!("{total} conversations have begun"), async || {
-        let talks = cluster.oracle.talks();
-        for talk in talks.iter().filter(|talk| talk.ended.is_none()) {
-            let phone = phones.iter().find(|phone| phone.number() == talk.agent);
-            if let Some(phone) = phone
-                && ended.insert(talk.caller.clone())
-            {
-                let hung_up = phone.hang_up().await;
-                hung_up.map_err(|error| error.to_string())?;
+    eventually(
+        within,
+        &format!("{total} conversations have begun"),
+        async || {
+            let talks = cluster.oracle.talks();
+            for talk in talks.iter().filter(|talk| talk.ended.is_none()) {
+                let phone = phones.iter().find(|phone| phone.number() == talk.agent);
+                if let Some(phone) = phone
+                    && ended.insert(talk.caller.clone())
+                {
+                    let hung_up = phone.hang_up().await;
+                    hung_up.map_err(|error| error.to_string())?;
+                }
             }
-        }
-        check(talks.len() >= total, || format!("{} have: {talks:?}", talks.len()))
-    })
+            check(talks.len() >= total, || {
+                format!("{} have: {talks:?}", talks.len())
+            })
+        },
+    )
     .await;
 }
 
