@@ -218,6 +218,8 @@ exten => lua,1,Goto(lab-lua,support,1)
 exten => s,1,Set(GLOBAL(HF_${{CALLERID(num)}})=${{QUEUESTATUS}})
  same => n,Set(GLOBAL(HFX_${{CALLERID(num)}})=wait=${{QUEUEWAIT}}:position=${{QUEUEPOSITION}}:abandoned=${{ABANDONED}}:member=${{MEMBERINTERFACE}})
  same => n,Hangup()
+; A key by which a caller left the queue.
+exten => _X,1,Goto(s,1)
 
 [lab-agents]
 include => holdfast-agent-codes

@@ -2,12 +2,20 @@
 //!
 //! A [`Lab`] owns a piece of the loopback network and starts [`Pbx`]es in it; calls are placed with
 //! [`Pbx::call`], agents' phones registered with [`Pbx::phone`]. Everything is ended when it is
-//! dropped. Waiting is always for a condition and with a deadline, see [`wait`]. The lab drives
-//! telephones and Asterisks; it knows nothing of Holdfast's nodes.
+//! dropped. Waiting is always for a condition and with a deadline, see [`wait`]. The [`Lab`] drives
+//! telephones and Asterisks and knows nothing of Holdfast's nodes; those, a whole installation of
+//! them, are in [`cluster`], and what happened is judged by the [`oracle`].
 
+pub mod api;
 mod asterisk;
 mod asterisk_conf;
 mod block;
+pub mod cluster;
+pub mod eventually;
+pub mod oracle;
+mod oracle_book;
+mod place;
+pub mod process;
 mod proxy;
 mod rtp;
 mod scenario;

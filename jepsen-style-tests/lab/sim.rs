@@ -39,6 +39,7 @@ impl SimPbx {
         config.username = ARI_USER.into();
         config.password = ARI_PASSWORD.into();
         config.app = APP.into();
+        config.contexts.push("lab-after".into());
         let refused = |error: sim::SimError| LabError::Refused(error.to_string());
         let sim = sim::SimAsterisk::start(config).await.map_err(refused)?;
         let listen = SocketAddr::from((block.pbx(name), 8188));

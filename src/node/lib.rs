@@ -1,1 +1,168 @@
-//! holdfast-node
+//! One node at work: it joins the replicated queue (`acd`, in the store `raft`) to one Asterisk (`ari`).
+//!
+//! - Facts go in: `ingest` reads ARI events, an actor per caller (`caller`) proposes what was seen.
+//! - Decisions go in from the leader alone: `distributor`.
+//! - Effects come out: the actor compares what the replica wants with what Asterisk has (`plan`)
+//!   and makes the requests. Events only wake it; a missed one costs nothing.
+//! - `reconcile` makes both agree again after every gap in the event socket.
+//!
+//! What is not here: what a queue does (acd), how the log works (raft), HTTP (admin).
+
+mod caller;
+pub mod config;
+mod config_check;
+mod config_load;
+mod ctx;
+mod devices;
+mod distributor;
+mod driver;
+mod features;
+mod handle;
+mod have;
+mod ingest;
+mod join;
+mod legs;
+mod machine;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod probe;
+mod proposer;
+mod quorum;
+mod reconcile;
+mod status;
+mod steps;
+mod want;
+
+pub use config::NodeConfig;
+pub use config_load::{ConfigError, ENV_PREFIX};
+pub use handle::Handle;
+pub use holdfast_acd as acd;
+pub use holdfast_raft as raft;
+pub use machine::AcdMachine;
+pub use status::{AriStatus, BUCKETS_MS, Check, Histogram, NodeMetrics};
+
+use crate::driver::Driver;
+use crate::handle::Shared;
+use crate::status::{Metrics, wall_ms};
+use holdfast_acd::PbxId;
+use holdfast_raft::Raft;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A node that runs until `Handle::shutdown`.
+pub struct Node {
+    handle: Handle,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// All that is wrong with the settings.
+    #[error("the configuration is wrong:\n{}", .0.join("\n"))]
+    Config(Vec<String>),
+    /// The store did not start.
+    #[error(transparent)]
+    Store(#[from] holdfast_raft::StartError),
+    /// The client of Asterisk could not be made.
+    #[error("asterisk: {0}")]
+    Asterisk(#[from] holdfast_ari::ConfigError),
+}
+
+impl Node {
+    /// Checks the settings, opens the data folder, listens for the other nodes and connects to
+    /// Asterisk. Returns when the store listens; whether there is a leader and an Asterisk is in
+    /// `Handle::readiness`.
+    pub async fn start(config: NodeConfig) -> Result<Node, StartError> {
+        Self::start_with_faults(config, holdfast_raft::Faults::default()).await
+    }
+
+    /// As `start`, with a handle by which a test cuts links and slows disks.
+    pub async fn start_with_faults(
+        config: NodeConfig,
+        faults: holdfast_raft::Faults,
+    ) -> Result<Node, StartError> {
+        let problems = config.validate();
+        if !problems.is_empty() {
+            return Err(StartError::Config(problems));
+        }
+        let raft = Raft::start(store_config(&config, faults)).await?;
+        let status = AriStatus {
+            configured: config.asterisk.is_some(),
+            since_wall_ms: wall_ms(),
+            ..AriStatus::default()
+        };
+        let shared = Arc::new(Shared {
+            raft,
+            metrics: Arc::new(Metrics::default()),
+            ari: watch::Sender::new(status),
+            quorum: watch::Sender::new(true),
+            stopping: watch::Sender::new(false),
+            stopped: watch::Sender::new(false),
+            config,
+        });
+        let driver = match shared.config.asterisk.clone() {
+            None => None,
+            Some(asterisk) => {
+                let name = match asterisk.systemname.as_str() {
+                    "" => shared.config.node.name.clone(),
+                    name => name.to_string(),
+                };
+                let pbx = PbxId::new(name).expect("validate has checked both names");
+                Some(Driver::new(shared.clone(), pbx, asterisk)?)
+            }
+        };
+        tokio::spawn(supervise(shared.clone(), driver));
+        Ok(Node {
+            handle: Handle { shared },
+        })
+    }
+
+    /// For everyone who needs to see or steer it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// Runs the parts until the node is told to stop, and stops them in order: first the sight of
+/// Asterisk, so that new callers fail over, then the duties, then the store.
+async fn supervise(shared: Arc<Shared>, driver: Option<Driver>) {
+    let distributor = tokio::spawn(distributor::run(shared.clone()));
+    let quorum = tokio::spawn(quorum::watch(shared.clone()));
+    let driver = driver.map(|driver| tokio::spawn(driver.run()));
+    let mut stopping = shared.stopping.subscribe();
+    // An error cannot be: the sender is in `shared`.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    if let Some(driver) = driver
+        && let Err(error) = driver.await
+    {
+        tracing::error!(%error, "the driver of asterisk had failed");
+    }
+    distributor.abort();
+    quorum.abort();
+    shared.raft.shutdown().await;
+    tracing::info!(node = shared.config.node.name, "node stopped");
+    shared.stopped.send_replace(true);
+}
+
+fn store_config(config: &NodeConfig, faults: holdfast_raft::Faults) -> holdfast_raft::Config {
+    let cluster = &config.cluster;
+    let secret = cluster.secret.as_ref().map_or("", |secret| secret.expose());
+    holdfast_raft::Config {
+        name: config.node.name.clone(),
+        data_dir: config.node.data_dir.clone(),
+        listen: cluster.listen,
+        advertise: cluster.advertise.clone(),
+        join: cluster.join.clone(),
+        bootstrap_expect: cluster.bootstrap_expect,
+        secret: holdfast_raft::Secret::new(secret),
+        heartbeat_ms: cluster.heartbeat.as_ms(),
+        election_min_ms: cluster.election_min.as_ms(),
+        election_max_ms: cluster.election_max.as_ms(),
+        snapshot_every: cluster.snapshot_every,
+        journal_max_events: cluster.journal_max_events,
+        journal_max_age_ms: cluster.journal_max_age.as_ms(),
+        faults,
+        ..holdfast_raft::Config::default()
+    }
+}

@@ -1,0 +1,192 @@
+//! One `holdfast serve` as a process of its own: started, killed, frozen, and its log kept.
+//!
+//! It is a real process with real signals, because that is what an operator has. What the node
+//! serves, and whether that is right, is not known here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::eventually::{SOON, check, eventually};
+
+/// How many lines of a log are shown when a test fails.
+const LINES_SHOWN: usize = 100;
+
+/// The program, built beside this test.
+///
+/// # Panics
+/// When it was not built, with what to do.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own program");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("a test stands in target/PROFILE/deps");
+    let binary = folder.join("holdfast");
+    assert!(
+        binary.is_file(),
+        "{} is missing; build it first: cargo build{}",
+        binary.display(),
+        if folder.ends_with("release") {
+            " --release"
+        } else {
+            ""
+        }
+    );
+    binary
+}
+
+/// A node's process, running or not. Dropping it kills it.
+pub struct NodeProcess {
+    name: String,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl NodeProcess {
+    /// Writes the configuration, readable by the owner alone, and starts nothing.
+    pub fn new(name: &str, folder: &Path, config: &str) -> io::Result<NodeProcess> {
+        let process = NodeProcess {
+            name: name.to_owned(),
+            config: folder.join(format!("{name}.toml")),
+            log: folder.join(format!("{name}.log")),
+            child: None,
+        };
+        process.write_config(config)?;
+        Ok(process)
+    }
+
+    /// Replaces the configuration; counts from the next start.
+    pub fn write_config(&self, text: &str) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(true).mode(0o600);
+        options.open(&self.config)?.write_all(text.as_bytes())
+    }
+
+    /// Starts it. Its output is added to its log.
+    pub fn start(&mut self) -> io::Result<()> {
+        assert!(self.child.is_none(), "node {} runs already", self.name);
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        writeln!(log, "--- lab: start of {}", self.name)?;
+        let child = Command::new(binary())
+            .arg("serve")
+            .arg("-c")
+            .arg(&self.config)
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// SIGKILL: no goodbye of any kind.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+            self.note("SIGKILL");
+        }
+    }
+
+    /// SIGSTOP: it stands still with all its sockets open.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// SIGTERM, and waits until the process is gone.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended(SOON).await
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let name = self.name.clone();
+        let child = self
+            .child
+            .as_mut()
+            .expect("a process that is waited for was started");
+        let what = format!("node {name} ends");
+        let status = eventually(within, &what, async || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => Err("it runs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+        .await;
+        self.child = None;
+        status
+    }
+
+    /// Everything it has written so far, over all its starts.
+    pub fn log(&self) -> String {
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into())
+            .unwrap_or_default()
+    }
+
+    /// Waits until its log holds `text`.
+    pub async fn logged(&self, text: &str) {
+        let what = format!("the log of node {} tells {text:?}", self.name);
+        eventually(SOON, &what, async || {
+            check(self.log().contains(text), || "it does not".to_owned())
+        })
+        .await;
+    }
+
+    /// The end of its log, for the report of a failed test.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(LINES_SHOWN);
+        format!(
+            "=== last lines of node {}\n{}\n",
+            self.name,
+            lines[from..].join("\n")
+        )
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.pid().expect("only a running process gets a signal");
+        self.note(signal);
+        let sent = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(pid.to_string())
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send {signal} to {}",
+            self.name
+        );
+    }
+
+    fn note(&self, what: &str) {
+        if let Ok(mut log) = File::options().append(true).open(&self.log) {
+            let _ = writeln!(log, "--- lab: {what}");
+        }
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

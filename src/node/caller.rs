@@ -1,0 +1,470 @@
+//! One actor per caller's channel: it makes Asterisk agree with what the replica wants of the call.
+//!
+//! It has a bounded mailbox of ARI events about the caller and its legs, is woken when the replica
+//! changed something about its call, and then does what `plan` says, one step after the other, so
+//! nothing of one call ever overlaps. Facts are proposed in the order in which they were seen,
+//! one at a time, beside the requests to Asterisk.
+
+use crate::ctx::{Ctx, Sight};
+use crate::have::{Closing, Found, Have, Place};
+use crate::plan::{Step, plan};
+use crate::status::masked;
+use crate::want::{Leave, Then, Want, leave_unserved, want};
+use holdfast_acd::command::CallerJoin;
+use holdfast_acd::settings::Exit;
+use holdfast_acd::{CallId, ChannelId, Command, Done, Reply};
+use holdfast_ari::{Channel, Event};
+use holdfast_raft::{Applied, ProposeError};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// Facts that wait behind the one that is being written.
+const FACTS_MAX: usize = 64;
+/// Facts whose answer is known and that are not sent again.
+const SETTLED_MAX: usize = 64;
+/// Turns of planning without a pause, in case a plan never gets quiet.
+const TURNS_MAX: usize = 16;
+/// First and longest pause after a step failed.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// A playback that was not reported finished by then is stopped.
+pub(crate) const PLAYBACK_MAX: Duration = Duration::from_secs(60);
+
+/// What an actor is told.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    Event(Box<Event>),
+    /// What a comparison with Asterisk found.
+    Compared(Box<Found>),
+    /// Asterisk is gone, and with it all its channels.
+    AsteriskGone,
+    /// Position at the end of waiting.
+    Position(u32),
+}
+
+/// The rest of the node's end of an actor.
+#[derive(Clone, Debug)]
+pub(crate) struct CallerRef {
+    mail: mpsc::Sender<Mail>,
+    wake: Arc<Notify>,
+    overrun: Arc<AtomicBool>,
+}
+
+impl CallerRef {
+    /// Hands something over. When the mailbox is full the actor looks at Asterisk instead.
+    pub fn send(&self, mail: Mail) {
+        if self.mail.try_send(mail).is_err() {
+            self.overrun.store(true, Ordering::Release);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Its actor has ended.
+    pub fn is_dead(&self) -> bool {
+        self.mail.is_closed()
+    }
+
+    /// The replica has changed something about the call.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+type Pending = Pin<Box<dyn Future<Output = Result<Applied<Reply>, ProposeError>> + Send>>;
+
+/// The actor.
+pub(crate) struct Caller {
+    pub(crate) ctx: Arc<Ctx>,
+    pub(crate) channel: Channel,
+    pub(crate) args: Vec<String>,
+    pub(crate) call: Option<CallId>,
+    pub(crate) have: Have,
+    pub(crate) join: Option<CallerJoin>,
+    /// Last position known while in the line.
+    pub(crate) position: u32,
+    pub(crate) playback_until: Option<Instant>,
+    pub(crate) retry_at: Option<Instant>,
+    pub(crate) pause: Duration,
+    /// Since when the channel is in our hands.
+    entered: Instant,
+    /// When there was no quorum for long enough for this caller.
+    fallback_at: Option<Instant>,
+    /// Failures in a row of steps that may be skipped.
+    pub(crate) failures: u32,
+    facts: VecDeque<Command>,
+    in_flight: Option<(Command, Pending)>,
+    settled: VecDeque<Command>,
+    mail: mpsc::Receiver<Mail>,
+    wake: Arc<Notify>,
+    overrun: Arc<AtomicBool>,
+    sight: watch::Receiver<Sight>,
+    quorum: watch::Receiver<bool>,
+}
+
+impl Caller {
+    /// For a channel that entered, or that a comparison found (`have` filled in).
+    pub fn new(
+        ctx: Arc<Ctx>,
+        channel: Channel,
+        args: Vec<String>,
+        have: Have,
+    ) -> (Caller, CallerRef) {
+        let (sender, mail) = mpsc::channel(ctx.shared.config.limits.mailbox_max);
+        let wake = Arc::new(Notify::new());
+        let overrun = Arc::new(AtomicBool::new(false));
+        let address = CallerRef {
+            mail: sender,
+            wake: wake.clone(),
+            overrun: overrun.clone(),
+        };
+        // A playback that is taken over may have ended meanwhile.
+        let playback_until = have.playback.as_ref().map(|_| Instant::now());
+        let caller = Caller {
+            call: None,
+            join: None,
+            position: 0,
+            playback_until,
+            entered: Instant::now(),
+            fallback_at: None,
+            retry_at: None,
+            pause: PAUSE.0,
+            failures: 0,
+            facts: VecDeque::new(),
+            in_flight: None,
+            settled: VecDeque::new(),
+            mail,
+            wake,
+            overrun,
+            sight: ctx.sight.subscribe(),
+            quorum: ctx.shared.quorum.subscribe(),
+            ctx,
+            channel,
+            args,
+            have,
+        };
+        (caller, address)
+    }
+
+    /// Until the call is over and its channel out of our hands.
+    pub async fn run(mut self) -> String {
+        loop {
+            self.converge().await;
+            if self.is_over() {
+                return self.channel.id;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Plans and acts until both views agree, or something has to be waited for.
+    async fn converge(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let sight = *self.sight.borrow_and_update();
+            self.quorum.borrow_and_update();
+            if self.retry_at.is_some_and(|at| Instant::now() < at) {
+                return;
+            }
+            self.retry_at = None;
+            if self.overrun.swap(false, Ordering::AcqRel) && sight == Sight::Clear {
+                self.look_again().await;
+            }
+            let wanted = self.wanted(sight);
+            self.fall_back_without_quorum(&wanted);
+            let mut acted = false;
+            // A replica that may be old is not obeyed.
+            let call = self.call.filter(|_| sight != Sight::Blind);
+            for step in plan(call, &wanted, &self.have) {
+                match step {
+                    Step::Propose(fact) => self.note(fact),
+                    Step::Join if sight != Sight::Clear => {}
+                    _ if sight == Sight::Down => {}
+                    step => {
+                        acted = true;
+                        if !self.act(step).await {
+                            break;
+                        }
+                    }
+                }
+            }
+            self.start_next_fact();
+            if !acted {
+                return;
+            }
+            // Facts that came meanwhile may have changed what is to be done.
+            while let Ok(mail) = self.mail.try_recv() {
+                self.take(mail);
+            }
+        }
+        self.retry_at = Some(Instant::now() + PAUSE.0);
+    }
+
+    fn wanted(&mut self, sight: Sight) -> Want {
+        if sight == Sight::Blind {
+            return Want::Nothing;
+        }
+        let (ctx, channel) = (&self.ctx, &self.channel.id);
+        let known = self.call;
+        let (call, wanted) = ctx.shared.raft.read(|machine| {
+            let state = &machine.0;
+            let call = known.or_else(|| {
+                let channel = ChannelId::new(channel.as_str()).ok()?;
+                state.call_of(&ctx.pbx, &channel).map(|call| call.id)
+            });
+            (
+                call,
+                call.map(|call| want(state, &ctx.local, call))
+                    .unwrap_or(Want::Nothing),
+            )
+        });
+        self.call = call;
+        wanted
+    }
+
+    /// Without a leader for too long, who waits goes to the fallback of the queue.
+    fn fall_back_without_quorum(&mut self, wanted: &Want) {
+        let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
+            || (self.call.is_none() && *wanted == Want::Nothing);
+        let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
+        self.fallback_at = None;
+        if *self.quorum.borrow() || !waits || !here {
+            return;
+        }
+        // Also who came later, or comes back from the dialplan at once, gets the same patience.
+        let due = self.entered + self.ctx.shared.config.timing.no_quorum_after.duration();
+        if Instant::now() < due {
+            self.fallback_at = Some(due);
+            return;
+        }
+        let known = self.call;
+        let asked = self.join.as_ref().map(|join| join.queue.clone());
+        let leave = self.ctx.shared.raft.read(|machine| {
+            let state = &machine.0;
+            let queue = known
+                .and_then(|call| state.call(call))
+                .map(|call| call.queue.clone());
+            leave_unserved(
+                queue.or(asked).and_then(|queue| state.queue(&queue)),
+                "NOQUORUM",
+            )
+        });
+        self.log("no quorum, the caller goes to the fallback");
+        self.ctx
+            .shared
+            .metrics
+            .update(|metrics| metrics.callers_no_quorum += 1);
+        self.have.sent_away = Some(leave);
+        self.have.no_quorum = true;
+    }
+
+    /// Back to the dialplan with a `QUEUESTATUS`, by our own decision.
+    pub(crate) fn send_away(&mut self, status: &str) {
+        self.ctx
+            .shared
+            .metrics
+            .update(|metrics| metrics.callers_refused += 1);
+        self.have.sent_away = Some(Leave {
+            status: Some(status.into()),
+            prompts: Vec::new(),
+            then: Then::Continue(Exit::default()),
+            results: Vec::new(),
+        });
+    }
+
+    /// Puts a fact in line, unless it is there or its answer is known.
+    pub(crate) fn note(&mut self, fact: Command) {
+        let in_flight = self
+            .in_flight
+            .as_ref()
+            .is_some_and(|(command, _)| *command == fact);
+        if in_flight || self.settled.contains(&fact) || self.facts.contains(&fact) {
+            return;
+        }
+        if self.facts.len() < FACTS_MAX {
+            self.facts.push_back(fact);
+        }
+    }
+
+    fn start_next_fact(&mut self) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        if let Some(fact) = self.facts.pop_front() {
+            let (proposer, command) = (self.ctx.proposer.clone(), fact.clone());
+            let pending = Box::pin(async move { proposer.propose(command).await });
+            self.in_flight = Some((fact, pending));
+        }
+    }
+
+    async fn wait(&mut self) {
+        let playback = self.playback_until.filter(|_| self.have.playback.is_some());
+        let timers = [self.retry_at, playback, self.fallback_at];
+        let next = timers.into_iter().flatten().min();
+        let timer = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let answer = async {
+            match &mut self.in_flight {
+                Some((_, pending)) => pending.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answer = answer => self.answered(answer),
+            Some(mail) = self.mail.recv() => self.take(mail),
+            () = self.wake.notified() => {}
+            _ = self.sight.changed() => {}
+            _ = self.quorum.changed() => {}
+            () = timer => self.playback_overdue().await,
+        }
+    }
+
+    fn take(&mut self, mail: Mail) {
+        match mail {
+            Mail::Event(event) => {
+                let place = self.have.place;
+                self.have.observe(&event);
+                if let Event::StasisStart { channel, args, .. } = event.as_ref()
+                    && channel.id == self.channel.id
+                    && place == Place::Dialplan
+                {
+                    // Back from the dialplan: the same join is asked for again.
+                    self.args.clone_from(args);
+                    self.entered = Instant::now();
+                    self.settled
+                        .retain(|fact| !matches!(fact, Command::CallerJoin(_)));
+                    self.log("the caller is back from the dialplan");
+                }
+                self.retry_at = None;
+            }
+            Mail::Compared(found) => {
+                self.have.compared(*found);
+                self.settled.clear();
+                self.retry_at = None;
+                self.playback_until = self.have.playback.as_ref().map(|_| Instant::now());
+            }
+            Mail::AsteriskGone => {
+                self.have.place = Place::Gone;
+                self.have.legs.clear();
+                self.have.bridge = None;
+            }
+            Mail::Position(position) => self.position = position,
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Applied<Reply>, ProposeError>) {
+        let Some((fact, _)) = self.in_flight.take() else {
+            return;
+        };
+        let reply = match answer {
+            Ok(applied) => applied.reply,
+            Err(error) => {
+                // It is planned again as long as it is still true.
+                tracing::warn!(call = self.call.map(|c| c.0), %error, "a fact could not be written");
+                self.retry_at = Some(Instant::now() + PAUSE.1);
+                return;
+            }
+        };
+        if self.settled.len() == SETTLED_MAX {
+            self.settled.pop_front();
+        }
+        self.settled.push_back(fact.clone());
+        match (&fact, reply) {
+            (Command::CallerJoin(join), Ok(Done::Joined { call, position })) => {
+                let (queue, number) = (join.queue.clone(), masked(&join.number));
+                if self.call != Some(call) {
+                    let (node, channel) = (self.node(), &self.channel.id);
+                    tracing::info!(node, call = call.0, %queue, channel, number, position, "caller joined");
+                }
+                self.call = Some(call);
+                self.position = position;
+            }
+            (Command::CallerJoin(join), Err(reject)) => {
+                let (node, channel) = (self.node(), &self.channel.id);
+                let status = reject.queue_status();
+                tracing::info!(node, queue = %join.queue, channel, status, %reject, "caller refused");
+                self.send_away(status);
+            }
+            (Command::OfferAnswer { attempt, agent, .. }, reply) => {
+                let granted = reply.is_ok();
+                let (node, call) = (self.node(), self.call.map(|c| c.0));
+                tracing::info!(node, call, %agent, attempt = attempt.0, granted, "agent answered");
+                let channel = self
+                    .have
+                    .leg(*attempt, agent)
+                    .map(|leg| leg.channel.clone());
+                if let Some(leg) = channel.and_then(|channel| self.have.leg_mut(&channel)) {
+                    leg.refused = !granted;
+                }
+            }
+            (Command::CallReleased { .. }, _) => {
+                self.log("call released");
+                if self.have.place == Place::Stasis && !self.have.let_go {
+                    // The state gave it up, but the caller is still there: joins anew.
+                    self.call = None;
+                    self.settled.clear();
+                }
+            }
+            (fact, Err(reject)) => {
+                tracing::debug!(call = self.call.map(|c| c.0), ?fact, %reject, "a fact came too late");
+            }
+            _ => {}
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let idle = self.in_flight.is_none() && self.facts.is_empty();
+        let ours = self.have.place == Place::Stasis;
+        let legs = self.have.legs.iter().any(|leg| leg.lives() && !leg.hung_up);
+        if ours || !idle || legs {
+            return false;
+        }
+        match self.call {
+            None => true,
+            Some(call) => self
+                .ctx
+                .shared
+                .raft
+                .read(|machine| machine.0.call(call).is_none()),
+        }
+    }
+
+    /// A playback that should be over is stopped; bogus media is never reported finished.
+    async fn playback_overdue(&mut self) {
+        let overdue = self.playback_until.is_some_and(|at| Instant::now() >= at);
+        if !overdue || *self.sight.borrow() == Sight::Down {
+            return;
+        }
+        if self.act(Step::StopPlayback).await && self.have.closing == Closing::Playing {
+            self.have.closing = Closing::Done;
+        }
+        self.playback_until = None;
+    }
+
+    /// A step failed: the next one waits a little, longer each time.
+    pub(crate) fn failed(&mut self) {
+        self.failures += 1;
+        self.retry_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE.1);
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+        self.pause = PAUSE.0;
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.ctx.shared.config.node.name
+    }
+
+    pub(crate) fn log(&self, what: &'static str) {
+        let call = self.call.map(|call| call.0);
+        tracing::info!(node = self.node(), call, channel = %self.channel.id, "{what}");
+    }
+}

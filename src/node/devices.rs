@@ -1,0 +1,186 @@
+//! What this Asterisk says of the agents' devices, kept in step with who is an agent here.
+
+use crate::ctx::Ctx;
+use crate::want::device;
+use futures_util::{StreamExt, stream};
+use holdfast_acd::command::DeviceState;
+use holdfast_acd::{AgentId, Command};
+use holdfast_ari::{AriError, Endpoint, EventSource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Questions for device states at the same time.
+const PARALLEL: usize = 8;
+
+/// Which devices are watched, and whose they are.
+#[derive(Default)]
+pub(crate) struct Devices {
+    watched: BTreeMap<String, BTreeSet<AgentId>>,
+}
+
+impl Devices {
+    /// Everything anew, after the event socket was opened: subscribes to all and asks for all.
+    pub async fn renew(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
+        self.watched.clear();
+        self.extend(ctx).await
+    }
+
+    /// Watches the devices of agents that are new or have changed.
+    pub async fn extend(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
+        let wanted: Vec<(Endpoint, AgentId)> = ctx.shared.raft.read(|machine| {
+            let agents = machine.0.agents();
+            agents
+                .filter_map(|agent| Some((device(&ctx.local, agent)?, agent.id.clone())))
+                .collect()
+        });
+        let mut now: BTreeMap<String, BTreeSet<AgentId>> = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for (endpoint, agent) in wanted {
+            let known = self.watched.get(endpoint.as_str());
+            if known.is_none_or(|agents| !agents.contains(&agent)) {
+                fresh.push(endpoint.clone());
+            }
+            now.entry(endpoint.as_str().into())
+                .or_default()
+                .insert(agent);
+        }
+        fresh.dedup();
+        let sources: Vec<EventSource> = fresh.iter().cloned().map(EventSource::Device).collect();
+        ctx.ari.subscribe(ctx.ari.app(), &sources).await?;
+        self.watched = now;
+        let mut answers = stream::iter(fresh)
+            .map(|device| async move {
+                let state = ctx.ari.device_state(&device).await;
+                (device, state)
+            })
+            .buffer_unordered(PARALLEL);
+        while let Some((device, state)) = answers.next().await {
+            match state {
+                Ok(state) => self.report(ctx, device.as_str(), state),
+                Err(error) => tracing::debug!(device = device.as_str(), %error, "no device state"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Proposes a device's state for its agents, where the replica has another.
+    pub fn report(&self, ctx: &Arc<Ctx>, device: &str, state: holdfast_ari::DeviceState) {
+        let Some(agents) = self.watched.get(device) else {
+            return;
+        };
+        let state = translate(state);
+        for agent in agents {
+            let known = ctx.shared.raft.read(|machine| {
+                machine
+                    .0
+                    .agent(agent)
+                    .and_then(|agent| agent.devices.get(&ctx.pbx).copied())
+            });
+            let fact = Command::AgentDevice {
+                pbx: ctx.pbx.clone(),
+                agent: agent.clone(),
+                state,
+            };
+            ctx.devices.send(agent.clone(), fact, known == Some(state));
+        }
+    }
+}
+
+fn translate(state: holdfast_ari::DeviceState) -> DeviceState {
+    use holdfast_ari::DeviceState as Ari;
+    match state {
+        Ari::NotInUse => DeviceState::NotInUse,
+        Ari::InUse => DeviceState::InUse,
+        Ari::Busy => DeviceState::Busy,
+        Ari::Invalid => DeviceState::Invalid,
+        Ari::Unavailable => DeviceState::Unavailable,
+        Ari::Ringing => DeviceState::Ringing,
+        Ari::RingInUse => DeviceState::RingInUse,
+        Ari::OnHold => DeviceState::OnHold,
+        _ => DeviceState::Unknown,
+    }
+}
+
+/// Device states on their way into the log: for each agent the latest alone, so that the table is
+/// bounded by the agents, and in order for each agent.
+pub(crate) struct Outbox {
+    facts: std::sync::Mutex<Facts>,
+    wake: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Facts {
+    waiting: BTreeMap<AgentId, Command>,
+    /// Whose are being written: the replica may know them already or not.
+    sending: BTreeSet<AgentId>,
+}
+
+impl Outbox {
+    pub fn new() -> Outbox {
+        Outbox {
+            facts: Default::default(),
+            wake: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// `known`: the replica has this state already, so it is sent only over one that waits or is
+    /// on its way, which would else have the last word.
+    fn send(&self, agent: AgentId, fact: Command, known: bool) {
+        let mut facts = self.lock();
+        let alone = !facts.waiting.contains_key(&agent) && !facts.sending.contains(&agent);
+        if known && alone {
+            return;
+        }
+        facts.waiting.insert(agent, fact);
+        self.wake.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.facts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Proposes what waits, for as long as the node runs.
+    pub async fn run(ctx: Arc<Ctx>) {
+        loop {
+            ctx.devices.wake.notified().await;
+            let waiting = {
+                let mut facts = ctx.devices.lock();
+                let waiting = std::mem::take(&mut facts.waiting);
+                facts.sending = waiting.keys().cloned().collect();
+                waiting
+            };
+            stream::iter(waiting.into_values())
+                .for_each_concurrent(64, |fact| async {
+                    if let Err(error) = ctx.proposer.propose(fact).await {
+                        tracing::warn!(%error, "a device state could not be written");
+                    }
+                })
+                .await;
+            ctx.devices.lock().sending.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_acd::PbxId;
+
+    #[test]
+    fn a_state_that_the_replica_knows_follows_an_older_one_that_is_on_its_way() {
+        let agent = AgentId::new("1001").expect("it fits the grammar");
+        let idle = Command::AgentDevice {
+            pbx: PbxId::new("a").expect("it fits the grammar"),
+            agent: agent.clone(),
+            state: DeviceState::NotInUse,
+        };
+        let outbox = Outbox::new();
+        outbox.send(agent.clone(), idle.clone(), true);
+        assert!(outbox.lock().waiting.is_empty(), "nothing is on its way");
+        outbox.lock().sending.insert(agent.clone());
+        outbox.send(agent.clone(), idle, true);
+        assert!(outbox.lock().waiting.contains_key(&agent));
+    }
+}

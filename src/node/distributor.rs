@@ -1,0 +1,210 @@
+//! The leader's duties: offers, due deadlines, nodes that fell silent. Nobody else decides.
+//!
+//! It works only between a leadership and its end, wakes on what was applied, on the next deadline
+//! and on the next moment at which a silent node would count as away, and never polls. What it
+//! decides is refused by the store if this node leads no longer; then the new leader decides anew
+//! from the same state.
+
+use crate::handle::Shared;
+use holdfast_acd::pbx::Sight;
+use holdfast_acd::{Command, NodeName, State, distribute};
+use holdfast_raft::ProposeError;
+use rand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Decisions in one entry.
+const DECISIONS_MAX: usize = 256;
+/// For one entry of decisions.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// After an answer was lost, before looking again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// When there is nothing to wait for but changes.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Runs as long as the node does.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut leadership = shared.raft.leadership();
+    loop {
+        let Some(lead) = *leadership.borrow_and_update() else {
+            if leadership.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let node = &shared.config.node.name;
+        tracing::info!(node, term = lead.term, "this node leads and distributes");
+        tokio::select! {
+            changed = leadership.wait_for(|now| *now != Some(lead)) => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = duties(&shared, lead.term) => {}
+        }
+        tracing::info!(
+            node,
+            term = lead.term,
+            "this node does not distribute any more"
+        );
+    }
+}
+
+/// Distributes until this node may not. Dropped at any await.
+async fn duties(shared: &Shared, term: u64) {
+    let mut applied = shared.raft.applied();
+    let mut told = Told {
+        since: Instant::now(),
+        nodes: BTreeMap::new(),
+    };
+    loop {
+        applied.borrow_and_update();
+        let decisions = decide(shared, &mut told);
+        if !decisions.is_empty() {
+            match shared
+                .raft
+                .propose_as_leader(term, decisions.clone(), DEADLINE)
+                .await
+            {
+                Ok(answers) => {
+                    let made = |(command, answer): &(&Command, &holdfast_raft::Applied<_>)| {
+                        matches!(command, Command::OfferMake { .. })
+                            && Result::<holdfast_acd::Done, _>::is_ok(&answer.reply)
+                    };
+                    let offers = decisions.iter().zip(&answers).filter(made).count() as u64;
+                    let all_refused = answers.iter().all(|answer| answer.reply.is_err());
+                    shared
+                        .metrics
+                        .update(|metrics| metrics.offers_made += offers);
+                    if !all_refused {
+                        continue;
+                    }
+                    // Would be decided the same way again: wait for a change.
+                    tracing::warn!(term, decision = ?decisions[0], "all decisions were refused");
+                }
+                Err(ProposeError::Unknown | ProposeError::Overloaded) => sleep(PAUSE).await,
+                Err(error) => {
+                    tracing::debug!(term, %error, "decisions were not taken");
+                    sleep(PAUSE).await;
+                }
+            }
+            if applied.has_changed().unwrap_or(false) {
+                continue;
+            }
+        }
+        let pause = until_next(shared, &told);
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() { return },
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// What this leader has said of the other nodes, so that it does not say it again at each turn.
+struct Told {
+    /// Since when it leads: a node that was not heard of yet has so much time.
+    since: Instant,
+    nodes: BTreeMap<NodeName, (bool, Instant)>,
+}
+
+/// How long the same word on a node is not repeated.
+const REPEAT: Duration = Duration::from_secs(1);
+
+/// What can be decided now.
+fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
+    let raft = &shared.raft;
+    let now = raft.now_ms();
+    let mut rng = rand::rng();
+    let mut random = |below: u64| {
+        if below == 0 {
+            0
+        } else {
+            rng.random_range(0..below)
+        }
+    };
+    let silent = silent_nodes(shared, told);
+    raft.read(|machine| {
+        let state = &machine.0;
+        let mut decisions = sights(shared, state, &silent, told);
+        if let Some(due) = state.next_deadline().filter(|due| *due <= now) {
+            shared.metrics.update(|metrics| {
+                metrics.ticks += 1;
+                metrics.deadline_lateness_ms = now - due;
+            });
+            decisions.push(Command::Tick);
+        }
+        decisions.extend(distribute(state, DECISIONS_MAX, &mut random));
+        decisions
+    })
+}
+
+/// Nodes that did not answer for too long, as this leader sees it.
+fn silent_nodes(shared: &Shared, told: &Told) -> BTreeSet<String> {
+    let limit = shared.config.timing.node_away_after.as_ms();
+    let silent = |heard: Option<u64>| unheard_ms(heard, told) >= limit;
+    let peers = shared.raft.peers().into_iter();
+    peers
+        .filter(|peer| silent(peer.last_heard_ms))
+        .map(|peer| peer.name)
+        .collect()
+}
+
+fn unheard_ms(heard: Option<u64>, told: &Told) -> u64 {
+    heard.unwrap_or_else(|| u64::try_from(told.since.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Says of each Asterisk's node whether it fell silent or answers again.
+fn sights(
+    shared: &Shared,
+    state: &State,
+    silent: &BTreeSet<String>,
+    told: &mut Told,
+) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for pbx in state.pbxes() {
+        let node = &pbx.node;
+        let away = silent.contains(node.as_str());
+        let said = told.nodes.get(node).filter(|(word, _)| *word == away);
+        let needed = if away {
+            // Of an Asterisk that was down before, it is said once: when it is given up.
+            pbx.sight == Sight::Up || (pbx.lost_at.is_none() && said.is_none())
+        } else {
+            pbx.sight == Sight::NodeAway || pbx.lost_at.is_some()
+        };
+        if !needed || said.is_some_and(|(_, at)| at.elapsed() < REPEAT) {
+            continue;
+        }
+        told.nodes.insert(node.clone(), (away, Instant::now()));
+        commands.push(if away {
+            Command::NodeAway {
+                node: node.clone(),
+                node_lost_after_ms: shared.config.timing.node_lost_after.as_ms(),
+            }
+        } else {
+            Command::NodeBack { node: node.clone() }
+        });
+    }
+    commands
+}
+
+/// How long nothing is due: the next deadline, and the next node to count as silent.
+fn until_next(shared: &Shared, told: &Told) -> Duration {
+    let raft = &shared.raft;
+    let now = raft.now_ms();
+    let deadline = raft.read(|machine| machine.0.next_deadline());
+    let to_deadline = deadline.map(|due| due.saturating_sub(now).max(1));
+    let limit = shared.config.timing.node_away_after.as_ms();
+    let to_silence = raft.peers().into_iter().map(|peer| {
+        let unheard = unheard_ms(peer.last_heard_ms, told);
+        // A silent node's return shows in its answers alone: look again after a while.
+        if unheard < limit {
+            limit - unheard + 1
+        } else {
+            limit.min(500)
+        }
+    });
+    let ms = to_deadline.into_iter().chain(to_silence).min();
+    ms.map_or(IDLE, Duration::from_millis)
+}

@@ -1,0 +1,281 @@
+//! A cluster of nodes in this process, each beside a simulated Asterisk, and waits on conditions.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use holdfast_acd::command::AdminOp;
+use holdfast_acd::settings::{AgentSettings, MemberSettings, QueueSettings};
+use holdfast_acd::{AgentId, PbxId, QueueName, State};
+use holdfast_node::config::{AsteriskSection, NodeConfig, Secret, Span};
+use holdfast_node::{Handle, Node};
+use holdfast_raft::Faults;
+use holdfast_sim::{Caller, SimAsterisk, SimConfig};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Everything is awaited by condition; this only bounds a failure.
+pub const LONG: Duration = Duration::from_secs(60);
+/// For an admin write.
+const WRITE: Duration = Duration::from_secs(30);
+
+pub struct TestNode {
+    pub name: String,
+    pub sim: SimAsterisk,
+    pub config: NodeConfig,
+    pub faults: Faults,
+    node: Option<Node>,
+}
+
+impl TestNode {
+    pub fn handle(&self) -> Handle {
+        self.node.as_ref().expect("the node runs").handle()
+    }
+
+    pub fn runs(&self) -> bool {
+        self.node.is_some()
+    }
+
+    pub async fn start(&mut self) {
+        self.faults = Faults::default();
+        let node = Node::start_with_faults(self.config.clone(), self.faults.clone()).await;
+        self.node = Some(node.unwrap_or_else(|error| panic!("{}: {error}", self.name)));
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.handle().shutdown().await;
+        }
+    }
+
+    pub async fn connected(&self) {
+        let mut ari = self.handle().ari_watch();
+        let connected = tokio::time::timeout(LONG, ari.wait_for(|status| status.connected)).await;
+        if connected.is_err() {
+            panic!(
+                "{} did not connect: {:?}",
+                self.name,
+                self.handle().ari_status()
+            );
+        }
+    }
+
+    /// Waits until this node's replica fulfils the condition.
+    pub async fn until(&self, what: &str, condition: impl Fn(&State) -> bool) {
+        let handle = self.handle();
+        let mut applied = handle.raft().applied();
+        let wait = async {
+            loop {
+                applied.borrow_and_update();
+                if handle.read(&condition) {
+                    return;
+                }
+                applied.changed().await.expect("the store lives");
+            }
+        };
+        if tokio::time::timeout(LONG, wait).await.is_err() {
+            let calls: Vec<_> = handle.read(|state| state.calls().cloned().collect());
+            let ari = handle.ari_status();
+            panic!(
+                "{what}: not seen by {}; calls {calls:#?} {ari:?}",
+                self.name
+            );
+        }
+    }
+
+    pub async fn admin(&self, op: AdminOp) {
+        let shown = format!("{op:?}");
+        let done = self.handle().admin(op, "test", None, None, WRITE).await;
+        let reply = done
+            .unwrap_or_else(|error| panic!("{shown}: {error}"))
+            .reply;
+        reply.unwrap_or_else(|reject| panic!("{shown}: {reject}"));
+    }
+}
+
+pub struct Cluster {
+    pub nodes: Vec<TestNode>,
+    _dir: TempDir,
+}
+
+impl Cluster {
+    /// One node per name, each beside an Asterisk of the same name, trunks between all of them.
+    pub async fn start(names: &[&str]) -> Cluster {
+        Self::start_with(names, |_| {}).await
+    }
+
+    pub async fn start_with(names: &[&str], change: impl Fn(&mut NodeConfig)) -> Cluster {
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let ports: Vec<SocketAddr> = {
+            let held: Vec<TcpListener> = names
+                .iter()
+                .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+                .collect();
+            held.iter()
+                .map(|port| port.local_addr().expect("bound"))
+                .collect()
+        };
+        let mut nodes: Vec<TestNode> = Vec::new();
+        for (name, port) in names.iter().zip(&ports) {
+            let sim = SimAsterisk::start(SimConfig::new(name))
+                .await
+                .expect("a simulated asterisk");
+            for other in &nodes {
+                sim.join_trunk(&other.sim);
+            }
+            let mut config = NodeConfig::default();
+            config.node.name = name.to_string();
+            config.node.data_dir = dir.path().join(name);
+            config.cluster.listen = *port;
+            config.cluster.join = ports.iter().map(SocketAddr::to_string).collect();
+            config.cluster.bootstrap_expect = names.len();
+            config.cluster.secret = Some(Secret::new("a-secret-for-the-tests-only"));
+            config.timing.asterisk_lost_after = Some(Span::ms(500));
+            config.asterisk = Some(AsteriskSection {
+                url: sim.ari_url(),
+                password: Some(Secret::new("secret")),
+                systemname: name.to_string(),
+                ..AsteriskSection::default()
+            });
+            change(&mut config);
+            let faults = Faults::default();
+            nodes.push(TestNode {
+                name: name.to_string(),
+                sim,
+                config,
+                faults,
+                node: None,
+            });
+        }
+        let starts = nodes.iter_mut().map(TestNode::start);
+        futures_util::future::join_all(starts).await;
+        for node in &nodes {
+            node.connected().await;
+        }
+        Cluster { nodes, _dir: dir }
+    }
+
+    pub fn first(&self) -> &TestNode {
+        &self.nodes[0]
+    }
+
+    pub async fn queue(&self, name: &str, settings: QueueSettings) {
+        let (queue, settings) = (queue(name), Box::new(settings));
+        self.up().admin(AdminOp::QueuePut { queue, settings }).await;
+    }
+
+    /// Makes an agent with a home, a member of the queues, and logs in.
+    pub async fn agent(&self, id: &str, home: &str, queues: &[&str]) {
+        self.agent_by(self.up(), id, home, queues).await;
+    }
+
+    /// The same, by way of a given node.
+    pub async fn agent_by(&self, node: &TestNode, id: &str, home: &str, queues: &[&str]) {
+        let (agent, home) = (agent(id), vec![PbxId::new(home).expect("a name")]);
+        let settings = AgentSettings {
+            home,
+            ..AgentSettings::default()
+        };
+        node.admin(AdminOp::AgentPut {
+            agent: agent.clone(),
+            settings,
+        })
+        .await;
+        for name in queues {
+            let (queue, settings) = (queue(name), MemberSettings::default());
+            node.admin(AdminOp::MemberPut {
+                queue,
+                agent: agent.clone(),
+                settings,
+            })
+            .await;
+        }
+        node.admin(AdminOp::AgentLogin { agent }).await;
+    }
+
+    /// Any node that runs.
+    pub fn up(&self) -> &TestNode {
+        self.nodes
+            .iter()
+            .find(|node| node.runs())
+            .expect("one node runs")
+    }
+
+    /// Index of the node that leads, once there is one.
+    pub async fn leader(&self) -> usize {
+        let wait = async {
+            loop {
+                let found = self.nodes.iter().position(|node| {
+                    node.runs() && node.handle().raft().leadership().borrow().is_some()
+                });
+                if let Some(found) = found {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LONG, wait)
+            .await
+            .expect("a leader in time")
+    }
+
+    pub async fn stop(mut self) {
+        for node in &mut self.nodes {
+            node.stop().await;
+        }
+    }
+}
+
+pub fn queue(name: &str) -> QueueName {
+    QueueName::new(name).expect("a name")
+}
+
+pub fn agent(id: &str) -> AgentId {
+    AgentId::new(id).expect("a name")
+}
+
+/// Waits until something in this Asterisk holds.
+pub async fn until(sim: &SimAsterisk, what: &str, condition: impl FnMut(&SimAsterisk) -> bool) {
+    if !sim.until(LONG, condition).await {
+        panic!(
+            "{what}: not seen; channels {:#?} bridges {:#?}",
+            sim.channels(),
+            sim.bridges()
+        );
+    }
+}
+
+/// No channel and no bridge is left.
+pub async fn empty(sim: &SimAsterisk) {
+    until(sim, "all channels and bridges are gone", |sim| {
+        sim.channels().is_empty() && sim.bridges().is_empty()
+    })
+    .await;
+}
+
+/// The call is over and the state has let go of it.
+pub async fn released(node: &TestNode) {
+    node.until("no call is left", |state| state.calls().next().is_none())
+        .await;
+}
+
+/// Numbers of all channels that are not callers' own.
+pub fn legs(sim: &SimAsterisk) -> BTreeSet<String> {
+    sim.channels()
+        .into_iter()
+        .map(|c| c.id)
+        .filter(|id| id.starts_with("hf-"))
+        .collect()
+}
+
+pub fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("holdfast_node=debug,warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init();
+}
+
+pub fn heard(caller: &Caller) -> Vec<holdfast_sim::Hearing> {
+    caller.heard().into_iter().map(|heard| heard.what).collect()
+}
