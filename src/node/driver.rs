@@ -237,7 +237,7 @@ impl Driver {
         self.compare_at = None;
         let was = self.ctx.sight.send_replace(Sight::Down);
         if was == Sight::Clear {
-            self.propose_down(false);
+            self.propose_down(false, Vec::new());
         }
         let why = why.to_string();
         self.status(|status| {
@@ -258,13 +258,13 @@ impl Driver {
             callers = self.actors.len(),
             "asterisk is gone, and its calls with it"
         );
-        self.propose_down(true);
-        for (_, actor) in self.actors.values() {
-            actor.send(Mail::AsteriskGone);
-        }
+        let callers = self.actors.values().map(|(_, actor)| actor.clone());
+        self.propose_down(true, callers.collect());
     }
 
-    fn propose_down(&self, lost: bool) {
+    /// `gone`: who is told when it is written, and not before: else callers' own facts would come
+    /// first and tell of hang-ups, and nobody would have the place back.
+    fn propose_down(&self, lost: bool, gone: Vec<CallerRef>) {
         let (ctx, epoch) = (self.ctx.clone(), self.ctx.epoch.load(Ordering::Acquire));
         if epoch == 0 {
             return;
@@ -276,7 +276,12 @@ impl Driver {
                 lost,
             };
             if let Err(error) = ctx.proposer.propose(down).await {
+                // The next comparison tells them what there is.
                 tracing::warn!(%error, "the loss of sight could not be written");
+                return;
+            }
+            for caller in gone {
+                caller.send(Mail::AsteriskGone);
             }
         });
     }
