@@ -127,8 +127,13 @@ pub fn json_value(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
         return Ok(Value::Object(Map::new()));
     }
     expect_json(headers)?;
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))
+    let value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))?;
+    match value {
+        Value::Object(_) => Ok(value),
+        // A list would be read as the fields of an object in their order.
+        _ => Err(ApiError::BadRequest("the body is not a JSON object".into())),
+    }
 }
 
 /// A body as `T`.
