@@ -166,7 +166,7 @@ async fn sim_node_refuses_wrong_tokens_and_bodies_over_the_limit() {
     let status = answer.map(|answer| answer.status);
     // The node may close before the whole body is sent; then the client hears a reset.
     assert!(matches!(status, Ok(413) | Err(_)), "{status:?}");
-    for body in [
+    for text in [
         "",
         "{",
         "[]",
@@ -174,14 +174,14 @@ async fn sim_node_refuses_wrong_tokens_and_bodies_over_the_limit() {
         "\u{0}",
         "{\"no_such_key\": {}}",
     ] {
-        let body = Some(("application/json", body.to_owned()));
+        let body = Some(("application/json", text.to_owned()));
         let answer = api
             .send("PUT", "/v1/config", body)
             .await
             .expect("the node answers");
         assert!(
             (400..500).contains(&answer.status),
-            "{}: {}",
+            "{text:?}: {}: {}",
             answer.status,
             answer.text
         );
