@@ -1,6 +1,6 @@
 //! Encoding of everything that is stored or sent, behind two functions so that the crate below can
-//! be replaced. Only the serde path is used: the native decode of bincode aborts the process on a
-//! frame of 12 bytes that claims a huge length.
+//! be replaced. bincode aborts the process on a frame of 12 bytes that claims a huge string (on its
+//! serde path too), unless it is given a limit; so it always gets one that follows the input.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,14 +44,37 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Code
             limit,
         });
     }
-    let (value, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-        .map_err(|e| CodecError::Decode(e.to_string()))?;
+    let (value, used) = decode_limited(bytes)?;
     if used < bytes.len() {
         return Err(CodecError::Trailing {
             extra: bytes.len() - used,
         });
     }
     Ok(value)
+}
+
+/// A number may be claimed as 16 bytes and take one, so the limit is 16 to 64 times the input.
+fn decode_limited<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    macro_rules! with_limit {
+        ($limit:expr) => {
+            bincode::serde::decode_from_slice(
+                bytes,
+                bincode::config::standard().with_limit::<$limit>(),
+            )
+        };
+    }
+    let decoded = match bytes.len().saturating_mul(16) {
+        ..=0x1_0000 => with_limit!(0x1_0000),
+        0x1_0001..=0x4_0000 => with_limit!(0x4_0000),
+        0x4_0001..=0x10_0000 => with_limit!(0x10_0000),
+        0x10_0001..=0x40_0000 => with_limit!(0x40_0000),
+        0x40_0001..=0x100_0000 => with_limit!(0x100_0000),
+        0x100_0001..=0x400_0000 => with_limit!(0x400_0000),
+        0x400_0001..=0x1000_0000 => with_limit!(0x1000_0000),
+        0x1000_0001..=0x4000_0000 => with_limit!(0x4000_0000),
+        _ => with_limit!(0x40_0000_0000),
+    };
+    decoded.map_err(|e| CodecError::Decode(e.to_string()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,207 @@
+//! The four pieces that openraft 0.9 leaves to its user, each with a test that fails without it.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Add, Cluster, LONG, slow, until};
+use holdfast_raft::ProposeError;
+
+/// Cuts one follower off for some elections, heals it, and says whether the leader kept its term.
+async fn isolate_a_follower(gate: bool) -> bool {
+    let cluster = Cluster::start(3, slow).await;
+    cluster.add(0, 0).await;
+    let leader = cluster.acting().await;
+    let away = (leader + 1) % 3;
+    if !gate {
+        cluster.faults[away].without_gate();
+    }
+    let term = cluster.node(leader).status().term;
+    cluster.faults[away].isolate(true);
+    let begun = Instant::now();
+    let mut number = 1;
+    while begun.elapsed() < Duration::from_secs(6) {
+        cluster.add(leader, number).await;
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.faults[away].heal();
+    for _ in 0..20 {
+        cluster.add(leader, number).await;
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.agree_on(0..number).await;
+    cluster.node(leader).status().term == term
+}
+
+/// Without the gate the follower raises its term while it is cut off, and the leader must follow
+/// that when it comes back: see the next test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gate_a_healed_follower_does_not_depose_the_leader() {
+    assert!(isolate_a_follower(true).await);
+}
+
+/// Shows that the test above can fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gate_without_it_a_healed_follower_deposes_the_leader() {
+    assert!(!isolate_a_follower(false).await);
+}
+
+/// Many writers on a slow disk: how many were acknowledged in some seconds, and whether the leader
+/// stayed.
+async fn storm(batcher: bool) -> (usize, bool) {
+    let cluster = Cluster::start(3, slow).await;
+    cluster.add(0, 0).await;
+    let leader = cluster.acting().await;
+    let term = cluster.node(leader).status().term;
+    for faults in &cluster.faults {
+        faults.slow_fsync(Duration::from_millis(20));
+    }
+    if !batcher {
+        cluster.faults[leader].without_batcher();
+    }
+    let until = Instant::now() + Duration::from_secs(6);
+    let writers = (0..200u64).map(|writer| {
+        let node = cluster.node(leader).clone();
+        tokio::spawn(async move {
+            let mut acknowledged = 0;
+            while Instant::now() < until {
+                let number = 1 + writer * 1_000_000 + acknowledged as u64;
+                let command = Add::Number(number);
+                if node.propose(command, Duration::from_secs(10)).await.is_ok() {
+                    acknowledged += 1;
+                }
+            }
+            acknowledged
+        })
+    });
+    let mut sum = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        sum += writer.await.unwrap();
+    }
+    (sum, cluster.node(leader).status().term == term)
+}
+
+/// Without the batcher 200 writers make the core wait for 200 fsyncs of 20 ms in a row, four
+/// seconds in which it sends no heartbeat: the leader is deposed, or at the least does a small part
+/// of the work; see the next test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batcher_many_writers_on_a_slow_disk_keep_their_leader() {
+    let (acknowledged, stayed) = storm(true).await;
+    println!("with the batcher: {acknowledged}, leader stayed: {stayed}");
+    assert!(stayed && acknowledged > 2_000, "{acknowledged} {stayed}");
+}
+
+/// Shows that the test above can fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batcher_without_it_the_same_load_is_too_much() {
+    let (acknowledged, stayed) = storm(false).await;
+    println!("without the batcher: {acknowledged}, leader stayed: {stayed}");
+    assert!(!stayed || acknowledged <= 2_000, "{acknowledged} {stayed}");
+}
+
+/// openraft's own metrics say `Leader` for ever on a leader that is cut off; the test shows that
+/// too. Without the fence `leadership` would say the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fence_a_leader_that_is_cut_off_stops_acting_within_the_lease() {
+    let cluster = Cluster::start(3, slow).await;
+    cluster.add(0, 0).await;
+    let old = cluster.acting().await;
+    let node = cluster.node(old).clone();
+    let term = node.leadership().borrow().unwrap().term;
+    let decided = node
+        .propose_as_leader(term, vec![Add::Number(1)], LONG)
+        .await
+        .unwrap();
+    assert_eq!(decided[0].reply, 1);
+    let lease = Duration::from_millis(cluster.config(old).election_max_ms);
+    cluster.faults[old].isolate(true);
+    let begun = Instant::now();
+    let mut leadership = node.leadership();
+    tokio::time::timeout(LONG, leadership.wait_for(Option::is_none))
+        .await
+        .unwrap()
+        .unwrap();
+    let took = begun.elapsed();
+    // The margin is for a machine that is busy with other tests.
+    assert!(took < lease + Duration::from_millis(1500), "{took:?}");
+    assert_eq!(
+        node.status().role,
+        holdfast_raft::Role::Leader,
+        "openraft lets it stay"
+    );
+    let refused = node
+        .propose_as_leader(term, vec![Add::Number(2)], LONG)
+        .await;
+    assert_eq!(refused, Err(ProposeError::NoLeader));
+    let new = cluster.acting_but(old).await;
+    cluster.faults[old].heal();
+    cluster.add(new, 3).await;
+    let follows = || node.status().role == holdfast_raft::Role::Follower;
+    until("the old leader follows", follows).await;
+    // A decision of the old term is void even if it reaches the log in the new one.
+    let refused = node
+        .propose_as_leader(term, vec![Add::Number(2)], LONG)
+        .await;
+    assert_eq!(refused, Err(ProposeError::NoLeader));
+    assert!(!cluster.node(new).read(|m| m.seen.contains_key(&2)));
+}
+
+/// A leader that restarts is leader again at once for openraft. It must not act before a quorum
+/// acknowledged it and everything of earlier terms is applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fence_a_restarted_leader_without_a_quorum_does_not_act() {
+    let mut cluster = Cluster::start(3, slow).await;
+    cluster.add(0, 0).await;
+    let leader = cluster.acting().await;
+    for i in 0..3 {
+        cluster.crash(i).await;
+    }
+    cluster.up(leader).await;
+    let node = cluster.node(leader);
+    until("it is leader by its own account", || {
+        node.status().role == holdfast_raft::Role::Leader
+    })
+    .await;
+    let mut leadership = node.leadership();
+    let acted = leadership.wait_for(Option::is_some);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(3), acted)
+            .await
+            .is_err()
+    );
+}
+
+/// With its old id the wiped node would vote again, though its old disk may have voted for another,
+/// and be counted as holding a log it has lost: here two nodes, one of them wiped, would elect a
+/// leader. With a new id it is no voter, so there is none until it is replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn identity_a_wiped_node_does_not_vote_under_its_old_id() {
+    let mut cluster = Cluster::start(3, slow).await;
+    cluster.add(0, 0).await;
+    cluster.agree_on(0..1).await;
+    let leader = cluster.acting().await;
+    let (wiped, stays) = ((leader + 1) % 3, (leader + 2) % 3);
+    let old = cluster.node(wiped).status().id;
+    cluster.wipe(wiped).await;
+    cluster.crash(leader).await;
+    cluster.up(wiped).await;
+    let reason = || cluster.node(wiped).status().health.reason;
+    until("it knows that it is outside", || {
+        reason().contains("--replace")
+    })
+    .await;
+    assert_ne!(cluster.node(wiped).status().id, old);
+    let mut leadership = cluster.node(stays).leadership();
+    let elected = leadership.wait_for(Option::is_some);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), elected)
+            .await
+            .is_err()
+    );
+    assert_eq!(cluster.node(wiped).status().term, 0, "it never voted");
+    cluster.up(leader).await;
+    cluster.acting().await;
+    cluster.add(stays, 1).await;
+}
