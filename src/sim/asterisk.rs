@@ -19,8 +19,17 @@ use crate::pbx::{Pbx, PbxConfig};
 use crate::phone::Habit;
 use crate::server::{Shared, TRUNK_MAX, run_listener, run_timers, run_trunks};
 
-/// How one simulated Asterisk is set up.
-#[derive(Debug, Clone)]
+const CONTEXTS: [&str; 6] = [
+    "inbound",
+    "default",
+    "fallback",
+    "holdfast-in",
+    "holdfast-hold",
+    "holdfast-after",
+];
+
+/// How one simulated Asterisk is set up. Its Debug form shows no password.
+#[derive(Clone)]
 pub struct SimConfig {
     /// Its system name: the prefix of its channel ids, and what other Asterisks call their trunk to
     /// it (`trunk-` and this name).
@@ -41,10 +50,26 @@ pub struct SimConfig {
     /// Contexts that exist in the dialplan, beside the context of each call that was placed;
     /// `continue` into any other drops the call.
     pub contexts: Vec<String>,
+    /// Numbers of phones that are configured, registered or not: their device state is UNAVAILABLE
+    /// until they register, that of any other number INVALID.
+    pub endpoints: Vec<String>,
+    /// How often, in percent, an endpoint that cannot be reached gives 500 in place of 409 when the
+    /// client chose the channel id. Both were seen on Asterisk 22.10.1.
+    pub unreachable_500_percent: u8,
+    /// A second user, who may only read: name and password.
+    pub read_only: Option<(String, String)>,
     /// How long an idle keep-alive connection is kept (Asterisk: 15 s).
     pub keep_alive: Duration,
     /// How many connections are accepted at a time (Asterisk: 100).
     pub session_limit: usize,
+}
+
+impl std::fmt::Debug for SimConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SimConfig {
@@ -59,9 +84,10 @@ impl SimConfig {
             app: "QueueARI".to_owned(),
             seed: 1,
             sound_percent: 100,
-            contexts: ["inbound", "default", "fallback", "queues"]
-                .map(str::to_owned)
-                .to_vec(),
+            contexts: CONTEXTS.map(str::to_owned).to_vec(),
+            endpoints: (1001..=1010).map(|number| number.to_string()).collect(),
+            unreachable_500_percent: 0,
+            read_only: None,
             keep_alive: Duration::from_secs(15),
             session_limit: 100,
         }
@@ -115,6 +141,14 @@ pub struct SimAsterisk {
     pub(crate) shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for SimAsterisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SimAsterisk")
+            .field(&self.shared.config.name)
+            .finish()
+    }
+}
+
 impl SimAsterisk {
     /// Starts it: listens, and answers ARI from now on.
     pub async fn start(config: SimConfig) -> Result<SimAsterisk, SimError> {
@@ -133,6 +167,8 @@ impl SimAsterisk {
             seed: config.seed,
             sound_percent: config.sound_percent,
             contexts: config.contexts.clone(),
+            endpoints: config.endpoints.clone(),
+            unreachable_500_percent: config.unreachable_500_percent,
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or_default(),
         });
         let (trunk_in, trunk_messages) = mpsc::channel(TRUNK_MAX);

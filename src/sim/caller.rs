@@ -9,8 +9,8 @@ use crate::pbx::{CHANNELS_MAX, HangUp, Output, Pbx, Timer};
 /// A call to place.
 #[derive(Debug, Clone, Default)]
 pub struct CallSpec {
-    /// What is dialled: `q-NAME` (a queue), `qt-NAME-SECS` (with argument `timeout=SECS`), `qd-NAME`
-    /// (a queue in dialplan mode), `*45` log in, `*46` log out, `*47` pause, or a phone's number.
+    /// What is dialled: `q-NAME` (a queue), `qt-NAME-SECS` (with argument `timeout=SECS`), `*45` log
+    /// in, `*46` log out, `*47` pause, `*48` unpause, `held`, or a phone's number.
     pub exten: String,
     /// Caller's number.
     pub number: String,
@@ -26,8 +26,12 @@ pub struct CallSpec {
     pub talk_ms: Option<u64>,
     /// Keys pressed: milliseconds from the start of the call, and the key.
     pub digits: Vec<(u64, char)>,
-    /// Enters Stasis with exactly these arguments, instead of what `exten` would give.
+    /// Enters Stasis with exactly these arguments, without the guard and the rest of the shipped
+    /// dialplan; then hangs up.
     pub stasis_args: Option<Vec<String>>,
+    /// Waits so long between the answer and Stasis, when `stasis_args` are given: 506 for `Answer()`
+    /// and a caller who sends no sound (trap 9).
+    pub stasis_delay_ms: u64,
     /// Enters this Stasis application instead of the configured one.
     pub app: Option<String>,
     /// The dialplan answers before Stasis.
@@ -100,6 +104,8 @@ pub struct CallerEnd {
     pub by: EndedBy,
     /// Hang-up cause (Q.850).
     pub cause: u16,
+    /// The final SIP status, when it was refused before an answer.
+    pub refused: Option<u16>,
     /// Milliseconds from the start of the call.
     pub after_ms: u64,
     /// Numbers of the phones talked to, in order.
@@ -163,11 +169,18 @@ impl Pbx {
                 EndedBy::Crash
             };
             self.remember_caller(serial, record);
-            self.caller_gone(serial, by, 34);
+            self.caller_gone(serial, by, 34, false);
             return;
         }
         self.contexts.insert(spec.context.clone());
-        let ch = self.new_channel(None, "PJSIP/anonymous", Far::Caller(serial));
+        // Agents call from their own phones, everybody else from the outside.
+        let agent = self.phones.contains_key(&spec.number) || spec.exten.starts_with('*');
+        let tech_name = if agent {
+            format!("PJSIP/{}", spec.number)
+        } else {
+            "PJSIP/anonymous".to_owned()
+        };
+        let ch = self.new_channel(None, &tech_name, Far::Caller(serial));
         if let Some(channel) = self.channels.get_mut(&ch) {
             channel.caller = Party::new(&spec.name, &spec.number);
             channel.hostile = spec.hostile;
@@ -183,12 +196,6 @@ impl Pbx {
         }
         for (name, value) in &spec.variables {
             self.set_variable(ch, name, value, false);
-        }
-        if spec.answer {
-            self.set_state(ch, State::Up);
-        }
-        if let Some(channel) = self.channels.get_mut(&ch) {
-            channel.moh = spec.moh.map(|class| crate::rest::class_or_default(&class));
         }
         self.hearing_changed(ch);
         self.run_exten(ch, &spec.context, &spec.exten);
@@ -255,7 +262,7 @@ impl Pbx {
         }
     }
 
-    pub(crate) fn caller_gone(&mut self, serial: u64, by: EndedBy, cause: u16) {
+    pub(crate) fn caller_gone(&mut self, serial: u64, by: EndedBy, cause: u16, answered: bool) {
         let now = self.now;
         let Some(caller) = self.callers.get_mut(&serial) else {
             return;
@@ -267,6 +274,7 @@ impl Pbx {
         caller.end = Some(CallerEnd {
             by,
             cause,
+            refused: (!answered && by != EndedBy::Caller).then(|| final_status(cause)),
             after_ms: now - caller.started_at,
             talked_to: caller.talked_to.clone(),
             talked_ms: caller.talked_ms,
@@ -291,5 +299,21 @@ impl Pbx {
             (None, Place::Stasis { .. }) => CallerState::Waiting,
             (None, _) => CallerState::Dialplan,
         })
+    }
+}
+
+/// The SIP status by which an unanswered call is refused, as measured.
+fn final_status(cause: u16) -> u16 {
+    match cause {
+        1 => 404,
+        17 => 486,
+        18 => 408,
+        19 | 20 | 31 => 480,
+        21 => 403,
+        28 => 484,
+        34 => 503,
+        38 | 127 => 500,
+        58 => 488,
+        _ => 603,
     }
 }

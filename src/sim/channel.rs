@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Map, Value, json};
 
 use crate::bridge::Br;
-use crate::dialplan::{DialOp, Plan};
+use crate::dial::DialOp;
+use crate::dialplan::Plan;
 use crate::pbx::Pbx;
 use crate::queue::Command;
 
@@ -128,6 +129,8 @@ pub(crate) struct Channel {
     pub leg: Leg,
     pub plan: Plan,
     pub dial: Option<DialOp>,
+    /// When TIMEOUT(absolute) ends it.
+    pub absolute_deadline: Option<u64>,
     pub moh: Option<String>,
     pub ring_tone: bool,
     /// The playback that runs; everything in `commands` waits for it (trap 2).
@@ -164,6 +167,7 @@ impl Channel {
             leg: Leg::default(),
             plan: Plan::default(),
             dial: None,
+            absolute_deadline: None,
             moh: None,
             ring_tone: false,
             playing: None,

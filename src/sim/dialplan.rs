@@ -1,22 +1,29 @@
-//! The simulator's dialplan: queues, feature codes, phones, and the Dial application.
+//! The simulator's dialplan: what `config/asterisk/extensions.conf` does, with extensions to get in.
 //!
 //! | extension | does |
 //! | --- | --- |
-//! | `q-NAME` | `QUEUE_NAME=NAME`, Stasis; afterwards records the channel's variables and hangs up |
+//! | `q-NAME`, `qd-NAME`, NAME in context `holdfast-in` | the queue NAME |
 //! | `qt-NAME-SECS` | the same with the argument `timeout=SECS` |
-//! | `qd-NAME` | dialplan mode: back with `call_string` set, `Dial(call_string,RINGTIME)`; when nobody answers, Stasis again with the arguments `again` and DIALSTATUS |
-//! | `*45`, `*46`, `*47` | Stasis with `login`, `logout`, `pause` |
-//! | a number | Dial of the phone registered here, or `NUMBER@trunk-NAME` |
+//! | `*45` `*46` `*47` `*48` | Stasis with `login`, `logout`, `pause`, `unpause` |
+//! | `held` | answers and waits for ten seconds |
+//! | a number, `NUMBER@trunk-NAME` | Dial of that phone |
+//!
+//! A queue call passes the guard, is answered, gets music and an absolute timeout, and enters
+//! `Stasis(app,NAME,...)`. When it comes back with `call_string` set, that is dialled, and unless
+//! somebody answered it enters Stasis again with `again=DIALSTATUS`. Otherwise its variables are
+//! recorded and it is hung up. It knows the shipped fragment only in this form, not its syntax.
 
-use crate::bridge::Br;
-use crate::channel::{Ch, Channel, Far, Party, Place, State};
+use crate::channel::{Ch, Channel, Party, State};
 use crate::pbx::{HangUp, Pbx, Timer};
-use crate::trunk::Said;
 
 /// `RINGTIME` when it is not set: seconds.
 const RINGTIME_DEFAULT: u64 = 20;
-/// How many phones one Dial may ring.
-const DIAL_MAX: usize = 100;
+/// `HOLDFAST_MAX_WAIT` when it is not set: seconds.
+const MAX_WAIT_DEFAULT: u64 = 3600;
+/// How long a call that came by a trunk, or a private call, rings: seconds.
+const DIRECT_RING: u64 = 300;
+/// How long `held` holds.
+const HELD_MS: u64 = 10_000;
 
 /// Where `continue` sends a channel: context, extension, priority.
 pub(crate) type Destination = (String, String, i64);
@@ -25,140 +32,255 @@ pub(crate) type Destination = (String, String, i64);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Plan {
     pub app: String,
-    pub args: Vec<String>,
     pub then: Then,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Record the variables, hang up.
     #[default]
     Leave,
-    /// Dial `call_string`.
-    DialString,
-}
-
-/// A Dial under way.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct DialOp {
-    pub legs: Vec<Ch>,
-    pub answered: Option<Ch>,
-    pub bridge: Option<Br>,
-    pub rings: bool,
-    last_cause: u16,
+    /// The dialplan of this queue.
+    Queue(String),
 }
 
 impl Pbx {
     /// Runs an extension from its first priority.
     pub(crate) fn run_exten(&mut self, ch: Ch, context: &str, exten: &str) {
-        let default_app = self.config.app.clone();
         let spec = self.channels.get(&ch).and_then(Channel::caller_serial);
         let spec = spec.and_then(|serial| Some(self.callers.get(&serial)?.spec.clone()));
-        let (app, own_args) = match spec {
-            Some(spec) => (spec.app.unwrap_or(default_app), spec.stasis_args),
-            None => (default_app, None),
-        };
+        let spec = spec.unwrap_or_else(|| crate::caller::CallSpec::new(exten, ""));
+        let app = spec.app.unwrap_or_else(|| self.config.app.clone());
         let Some(channel) = self.channels.get_mut(&ch) else {
             return;
         };
-        channel.place = Place::Dialplan;
+        channel.place = crate::channel::Place::Dialplan;
         channel.context = context.to_owned();
         channel.exten = exten.to_owned();
         channel.priority = 1;
-        let (then, queue, args) = match exten {
-            "*45" => (Then::Leave, None, vec!["login".to_owned()]),
-            "*46" => (Then::Leave, None, vec!["logout".to_owned()]),
-            "*47" => (Then::Leave, None, vec!["pause".to_owned()]),
-            _ => match exten.split_once('-') {
-                Some(("q", queue)) => (Then::Leave, Some(queue), vec![]),
-                Some(("qd", queue)) => (Then::DialString, Some(queue), vec![]),
-                Some(("qt", rest)) => {
-                    let (queue, seconds) = rest.rsplit_once('-').unwrap_or((rest, "0"));
-                    (Then::Leave, Some(queue), vec![format!("timeout={seconds}")])
-                }
-                _ if own_args.is_some() => (Then::Leave, None, vec![]),
-                _ => {
-                    self.dial_number(ch, exten);
-                    return;
-                }
-            },
-        };
-        if let Some(queue) = queue {
-            self.set_variable(ch, "QUEUE_NAME", queue, false);
-        }
-        let plan = Plan {
+        channel.plan = Plan {
             app,
-            args: own_args.unwrap_or(args),
-            then,
+            then: Then::Leave,
         };
-        let args = plan.args.clone();
-        if let Some(channel) = self.channels.get_mut(&ch) {
-            channel.priority = 3;
-            channel.plan = plan;
+        if let Some(args) = spec.stasis_args {
+            self.answer_with_music(ch, spec.answer, spec.moh.as_deref());
+            if spec.stasis_delay_ms > 0 {
+                self.after(spec.stasis_delay_ms, Timer::StasisLater(ch, args));
+            } else {
+                self.run_stasis(ch, &args);
+            }
+            return;
         }
+        let code = match exten {
+            "*45" => "login",
+            "*46" => "logout",
+            "*47" => "pause",
+            "*48" => "unpause",
+            "held" => {
+                self.answer_with_music(ch, true, None);
+                self.after(HELD_MS, Timer::DialplanEnds(ch));
+                return;
+            }
+            _ => "",
+        };
+        if !code.is_empty() {
+            self.answer_with_music(ch, true, None);
+            self.set_variable(ch, "TIMEOUT(absolute)", "30", false);
+            self.run_stasis(ch, &[code.to_owned()]);
+            return;
+        }
+        let queue = match exten.split_once('-') {
+            _ if context == "holdfast-in" => exten,
+            Some(("q" | "qd", queue)) => queue,
+            Some(("qt", rest)) => {
+                let (queue, seconds) = rest.rsplit_once('-').unwrap_or((rest, "0"));
+                self.set_variable(ch, "HOLDFAST_ARGS", &format!("timeout={seconds}"), false);
+                queue
+            }
+            _ => {
+                self.dial_number(ch, exten);
+                return;
+            }
+        };
+        self.run_queue_exten(ch, queue, spec.answer, spec.moh.as_deref());
+    }
+
+    /// `holdfast-in` and `holdfast-hold`.
+    fn run_queue_exten(&mut self, ch: Ch, queue: &str, answer: bool, moh: Option<&str>) {
+        let clean = |c: char| c.is_ascii_alphanumeric() || "*#+._@-".contains(c);
+        let Some(channel) = self.channels.get_mut(&ch) else {
+            return;
+        };
+        if channel.hostile || queue.is_empty() || !queue.chars().all(clean) {
+            // Refused before the answer: such a call would blind ARI.
+            self.hang_up(ch, HangUp::asterisk(1));
+            return;
+        }
+        let named = |c: &char| *c >= ' ' && !"\"<>\\".contains(*c) && *c != '\x7f';
+        let numbered = |c: &char| c.is_ascii_alphanumeric() || "*#+._-".contains(*c);
+        channel.caller = Party {
+            name: channel.caller.name.chars().filter(named).collect(),
+            number: channel.caller.number.chars().filter(numbered).collect(),
+        };
+        channel.plan.then = Then::Queue(queue.to_owned());
+        self.set_variable(ch, "QUEUE_NAME", queue, false);
+        self.set_variable(ch, "QUEUESTATUS", "", false);
+        self.set_variable(ch, "call_string", "", false);
+        self.answer_with_music(ch, answer, moh);
+        let extra = self.channel_var(ch, "HOLDFAST_ARGS");
+        let mut args = vec![queue.to_owned()];
+        args.extend(
+            extra
+                .split(',')
+                .filter(|arg| !arg.is_empty())
+                .map(str::to_owned),
+        );
+        self.start_absolute_timeout(ch);
         self.run_stasis(ch, &args);
+    }
+
+    fn start_absolute_timeout(&mut self, ch: Ch) {
+        let seconds = self.channel_var(ch, "HOLDFAST_MAX_WAIT").parse().ok();
+        let seconds = seconds.unwrap_or(MAX_WAIT_DEFAULT).to_string();
+        self.set_variable(ch, "TIMEOUT(absolute)", &seconds, false);
+    }
+
+    fn answer_with_music(&mut self, ch: Ch, answer: bool, moh: Option<&str>) {
+        if answer {
+            self.set_state(ch, State::Up);
+        }
+        if let Some(channel) = self.channels.get_mut(&ch) {
+            channel.moh = moh.map(crate::rest::class_or_default);
+        }
+        self.hearing_changed(ch);
     }
 
     /// A plain call to a phone, without any queue.
     fn dial_number(&mut self, ch: Ch, exten: &str) {
         let number = exten.split('@').next().unwrap_or_default();
-        if !self.phones.contains_key(number) && !exten.contains("@trunk-") {
-            // Nothing of that name in this context: left without an answer, 404.
+        if self.phones.contains_key(number) || exten.contains("@trunk-") {
+            self.dial(ch, &format!("PJSIP/{exten}"), DIRECT_RING, false);
+        } else {
+            // No such extension: 404.
             self.record_and_hang_up(ch, 1);
-            return;
         }
-        self.dial(ch, &format!("PJSIP/{exten}"), RINGTIME_DEFAULT * 3);
     }
 
-    fn run_stasis(&mut self, ch: Ch, args: &[String]) {
-        let Some(channel) = self.channels.get(&ch) else {
+    pub(crate) fn run_stasis(&mut self, ch: Ch, args: &[String]) {
+        let Some(channel) = self.channels.get_mut(&ch) else {
             return;
         };
-        let app = channel.plan.app.clone();
-        if !self.enter_stasis(ch, &app, args) {
-            self.set_variable(ch, "STASISSTATUS", "FAILED", false);
-            self.record_and_hang_up(ch, 16);
+        channel.priority = 7;
+        let plan = channel.plan.clone();
+        if self.enter_stasis(ch, &plan.app, args) {
+            return;
         }
+        self.set_variable(ch, "STASISSTATUS", "FAILED", false);
+        if matches!(plan.then, Then::Queue(_)) {
+            self.set_variable(ch, "QUEUESTATUS", "FAILED", false);
+        }
+        self.record_and_hang_up(ch, 16);
     }
 
     /// Stasis has ended by `continue`.
     pub(crate) fn returned_from_stasis(&mut self, ch: Ch, to: Option<Destination>) {
-        self.record(ch);
-        if let Some((context, exten, priority)) = to {
-            let serial = self.channels.get(&ch).and_then(Channel::caller_serial);
-            if !self.contexts.contains(&context) {
-                self.hang_up(ch, HangUp::asterisk(0));
-                return;
-            }
-            if let Some(caller) = serial.and_then(|serial| self.callers.get_mut(&serial)) {
-                caller.continued_to = Some((context.clone(), exten.clone(), priority));
-            }
-            let known = ["q-", "qt-", "qd-", "*4"]
-                .iter()
-                .any(|start| exten.starts_with(start));
-            if known && priority == 1 {
-                self.run_exten(ch, &context, &exten);
-            } else {
-                self.hang_up(ch, HangUp::asterisk(16));
-            }
+        if let Some(to) = to {
+            self.record(ch);
+            self.go_to(ch, to);
             return;
         }
-        let Some(channel) = self.channels.get(&ch) else {
+        let Some(channel) = self.channels.get_mut(&ch) else {
             return;
         };
-        let call_string = channel.vars.get("call_string").cloned().unwrap_or_default();
-        if channel.plan.then == Then::DialString && !call_string.is_empty() {
-            let seconds = channel
-                .vars
-                .get("RINGTIME")
-                .and_then(|text| text.parse().ok());
-            if let Some(channel) = self.channels.get_mut(&ch) {
-                channel.vars.remove("call_string");
-            }
-            self.dial(ch, &call_string, seconds.unwrap_or(RINGTIME_DEFAULT));
+        channel.absolute_deadline = None;
+        let call_string = self.channel_var(ch, "call_string");
+        let is_queue = self.queue_of(ch).is_some();
+        if !is_queue || call_string.is_empty() {
+            self.record_and_hang_up(ch, 16);
+        } else if only_pjsip(&call_string) {
+            let digits = self.channel_var(ch, "RINGTIME");
+            let seconds = digits.parse().unwrap_or(RINGTIME_DEFAULT);
+            self.dial(ch, &call_string, seconds, true);
+        } else {
+            self.again(ch);
+        }
+    }
+
+    fn go_to(&mut self, ch: Ch, (context, exten, priority): Destination) {
+        if !self.contexts.contains(&context) {
+            self.hang_up(ch, HangUp::asterisk(0));
+            return;
+        }
+        let serial = self.channels.get(&ch).and_then(Channel::caller_serial);
+        if let Some(caller) = serial.and_then(|serial| self.callers.get_mut(&serial)) {
+            caller.continued_to = Some((context.clone(), exten.clone(), priority));
+        }
+        let queue = ["q-", "qt-", "qd-", "*4"]
+            .iter()
+            .any(|start| exten.starts_with(start));
+        if priority == 1 && (queue || context == "holdfast-in") {
+            self.run_exten(ch, &context, &exten);
         } else {
             self.hang_up(ch, HangUp::asterisk(16));
         }
+    }
+
+    /// A Dial has ended.
+    pub(crate) fn returned_from_dial(&mut self, ch: Ch, status: &str, cause: u16) {
+        match self.queue_of(ch) {
+            Some(_) if status == "ANSWER" => {
+                self.set_variable(ch, "QUEUESTATUS", "CONTINUE", false);
+                self.record_and_hang_up(ch, 16);
+            }
+            Some(_) => self.again(ch),
+            None => self.hang_up(ch, HangUp::asterisk(cause)),
+        }
+    }
+
+    /// Nobody answered: back into Stasis.
+    fn again(&mut self, ch: Ch) {
+        let Some(queue) = self.queue_of(ch) else {
+            return;
+        };
+        let status = self.channel_var(ch, "DIALSTATUS");
+        let status = if status.is_empty() { "NONE" } else { &status };
+        self.set_variable(ch, "call_string", "", false);
+        self.answer_with_music(ch, false, Some(""));
+        self.start_absolute_timeout(ch);
+        self.run_stasis(ch, &[queue, format!("again={status}")]);
+    }
+
+    /// TIMEOUT(absolute): extension T, also out of Stasis and with no node alive.
+    pub(crate) fn absolute_timeout(&mut self, ch: Ch) {
+        let now = self.now;
+        let due = |channel: &Channel| channel.absolute_deadline.is_some_and(|at| at <= now);
+        if !self.channels.get(&ch).is_some_and(due) {
+            return;
+        }
+        if self.queue_of(ch).is_none() {
+            self.hang_up(ch, HangUp::asterisk(16));
+            return;
+        }
+        self.stop_playbacks(ch);
+        self.stop_dialling(ch);
+        self.leave_bridge(ch);
+        self.end_stasis(ch);
+        self.set_variable(ch, "QUEUESTATUS", "FAILED", false);
+        self.record_and_hang_up(ch, 16);
+    }
+
+    fn queue_of(&self, ch: Ch) -> Option<String> {
+        match &self.channels.get(&ch)?.plan.then {
+            Then::Queue(queue) => Some(queue.clone()),
+            Then::Leave => None,
+        }
+    }
+
+    fn channel_var(&self, ch: Ch, name: &str) -> String {
+        let channel = self.channels.get(&ch);
+        channel
+            .and_then(|channel| channel.vars.get(name).cloned())
+            .unwrap_or_default()
     }
 
     fn record_and_hang_up(&mut self, ch: Ch, cause: u16) {
@@ -178,191 +300,23 @@ impl Pbx {
             caller.dialplan = channel.vars.clone();
         }
     }
+}
 
-    /// `Dial(PJSIP/1001&PJSIP/1002@trunk-b, seconds)`.
-    fn dial(&mut self, ch: Ch, call_string: &str, seconds: u64) {
-        let Some(channel) = self.channels.get_mut(&ch) else {
-            return;
-        };
-        channel.dial = Some(DialOp {
-            last_cause: 20,
-            ..DialOp::default()
-        });
-        channel.app_name = "Dial".to_owned();
-        channel.app_data = format!("{call_string},{seconds}");
-        let caller = channel.caller.clone();
-        let mut legs = Vec::new();
-        for endpoint in call_string.split('&').take(DIAL_MAX) {
-            let Some((far, tech_name)) = self.resolve(endpoint) else {
-                continue;
-            };
-            let leg = self.new_leg(None, far, &tech_name);
-            if let Some(channel) = self.channels.get_mut(&leg) {
-                channel.place = Place::DialLeg { parent: ch };
-                channel.connected = Party::new(&caller.name, &caller.number);
-            }
-            legs.push(leg);
-        }
-        if let Some(dial) = self
-            .channels
-            .get_mut(&ch)
-            .and_then(|channel| channel.dial.as_mut())
-        {
-            dial.legs = legs.clone();
-        }
-        if legs.is_empty() {
-            self.dial_over(ch, "CHANUNAVAIL");
-            return;
-        }
-        for leg in legs {
-            self.start_leg(leg);
-        }
-        self.after(seconds.saturating_mul(1000), Timer::DialTimeout(ch));
-    }
-
-    pub(crate) fn dial_leg_rings(&mut self, parent: Ch) {
-        let Some(channel) = self.channels.get_mut(&parent) else {
-            return;
-        };
-        if let Some(dial) = &mut channel.dial {
-            dial.rings = true;
-        }
-        if matches!(channel.far, Far::TrunkIn { .. }) {
-            self.trunk_send(parent, Said::Ringing);
-        }
-        self.hearing_changed(parent);
-    }
-
-    pub(crate) fn dial_answered(&mut self, parent: Ch, leg: Ch) {
-        let Some(dial) = self.channels.get_mut(&parent).and_then(|c| c.dial.as_mut()) else {
-            return;
-        };
-        if dial.answered.is_some() {
-            self.hang_up(leg, HangUp::asterisk(26));
-            return;
-        }
-        dial.answered = Some(leg);
-        let losers: Vec<Ch> = dial
-            .legs
-            .iter()
-            .copied()
-            .filter(|other| *other != leg)
-            .collect();
-        for loser in losers {
-            self.hang_up(loser, HangUp::asterisk(26));
-        }
-        if matches!(
-            self.channels.get(&parent).map(|c| &c.far),
-            Some(Far::TrunkIn { .. })
-        ) {
-            self.trunk_send(parent, Said::Answer);
-        }
-        self.set_state(parent, State::Up);
-        let id = self.uuid();
-        let br = self.new_bridge(id, String::new(), "mixing".to_owned());
-        if let Some(bridge) = self.bridges.get_mut(&br) {
-            bridge.dialplan = true;
-        }
-        if let Some(dial) = self.channels.get_mut(&parent).and_then(|c| c.dial.as_mut()) {
-            dial.bridge = Some(br);
-        }
-        self.join_bridge(parent, br);
-        self.join_bridge(leg, br);
-    }
-
-    pub(crate) fn dial_leg_gone(&mut self, parent: Ch, leg: Ch, cause: u16, was_up: bool) {
-        let Some(dial) = self.channels.get_mut(&parent).and_then(|c| c.dial.as_mut()) else {
-            return;
-        };
-        dial.legs.retain(|other| *other != leg);
-        if dial.answered == Some(leg) && was_up {
-            self.dial_over(parent, "ANSWER");
-            return;
-        }
-        if dial.answered.is_none() {
-            // Busy weighs more than anything said before or after it.
-            if dial.last_cause != 17 {
-                dial.last_cause = cause;
-            }
-            if dial.legs.is_empty() {
-                let status = match dial.last_cause {
-                    17 => "BUSY",
-                    34 | 38 | 42 => "CONGESTION",
-                    1 | 20 => "CHANUNAVAIL",
-                    _ => "NOANSWER",
-                };
-                self.dial_over(parent, status);
-            }
-        }
-    }
-
-    pub(crate) fn dial_timeout(&mut self, ch: Ch) {
-        let Some(dial) = self
-            .channels
-            .get(&ch)
-            .and_then(|channel| channel.dial.as_ref())
-        else {
-            return;
-        };
-        if dial.answered.is_some() {
-            return;
-        }
-        for leg in dial.legs.clone() {
-            // The last of them ends the Dial, with NOANSWER.
-            self.hang_up(leg, HangUp::asterisk(19));
-        }
-    }
-
-    /// The channel that dials ends: so do the legs.
-    pub(crate) fn stop_dialling(&mut self, ch: Ch) {
-        let Some(dial) = self
-            .channels
-            .get_mut(&ch)
-            .and_then(|channel| channel.dial.take())
-        else {
-            return;
-        };
-        for leg in dial.legs {
-            self.hang_up(leg, HangUp::asterisk(16));
-        }
-        if let Some(br) = dial.bridge {
-            self.destroy_bridge(br);
-        }
-    }
-
-    fn dial_over(&mut self, ch: Ch, status: &str) {
-        let Some(channel) = self.channels.get_mut(&ch) else {
-            return;
-        };
-        let dial = channel.dial.take();
-        channel.app_name.clear();
-        channel.app_data.clear();
-        let plan = channel.plan.clone();
-        let goes_on = channel
-            .vars
-            .get("DIAL_OPTIONS")
-            .is_some_and(|text| text.contains('g'));
-        if let Some(br) = dial.and_then(|dial| dial.bridge) {
-            self.destroy_bridge(br);
-        }
-        self.set_variable(ch, "DIALSTATUS", status, false);
-        self.hearing_changed(ch);
-        if plan.then == Then::DialString && status != "ANSWER" {
-            let mut args = plan.args;
-            args.extend(["again".to_owned(), status.to_owned()]);
-            self.run_stasis(ch, &args);
-            return;
-        }
-        if plan.then == Then::DialString && goes_on {
-            self.record(ch);
-        }
-        let cause = match status {
-            "BUSY" => 17,
-            "CONGESTION" => 34,
-            "CHANUNAVAIL" => 20,
-            "NOANSWER" => 19,
-            _ => 16,
-        };
-        self.hang_up(ch, HangUp::asterisk(cause));
-    }
+/// The guard of the shipped dialplan: nothing but PJSIP endpoints joined by `&`.
+fn only_pjsip(call_string: &str) -> bool {
+    let word = |text: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    call_string
+        .split('&')
+        .all(|endpoint| match endpoint.strip_prefix("PJSIP/") {
+            Some(resource) => match resource.split_once('@') {
+                Some((number, trunk)) => word(number) && word(trunk),
+                None => word(resource),
+            },
+            None => false,
+        })
 }

@@ -36,6 +36,10 @@ impl Faults {
         *self.paused.borrow()
     }
 
+    pub(crate) fn watch_pause(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
+    }
+
     /// Returns once it is not paused.
     pub(crate) async fn running(&self) {
         let mut paused = self.paused.subscribe();

@@ -9,7 +9,7 @@ use crate::pbx::Pbx;
 use crate::phone::{DeviceState, Habit, PhoneState};
 
 /// A caller of one Asterisk.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     pub(crate) asterisk: SimAsterisk,
     pub(crate) serial: u64,
@@ -45,6 +45,20 @@ impl Caller {
         end.await
             .expect("the sender is kept until the call has ended")
     }
+    /// How it ended, if it has.
+    pub fn end(&self) -> Option<CallerEnd> {
+        self.look(|pbx| pbx.callers.get(&self.serial)?.end.clone())
+    }
+
+    /// Whether it is answered now.
+    pub fn answered(&self) -> bool {
+        let up = |pbx: &Pbx| {
+            let ch = pbx.callers.get(&self.serial)?.ch;
+            Some(pbx.channels.get(&ch)?.state == crate::channel::State::Up)
+        };
+        self.look(up).unwrap_or(false)
+    }
+
     /// Where the call stands.
     pub fn state(&self) -> CallerState {
         self.look(|pbx| pbx.caller_state(self.serial))
@@ -82,7 +96,7 @@ impl Caller {
 }
 
 /// A phone registered at one Asterisk.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Phone {
     pub(crate) asterisk: SimAsterisk,
     pub(crate) number: String,
@@ -124,7 +138,7 @@ impl Phone {
             }
         });
     }
-    /// How often it has rung.
+    /// How many calls reached it (INVITEs), whatever it made of them.
     pub fn times_rung(&self) -> u64 {
         self.look(|phone| phone.times_rung).unwrap_or_default()
     }
@@ -149,9 +163,9 @@ impl Phone {
         self.look(PhoneState::device_state)
             .unwrap_or(DeviceState::Unavailable)
     }
-    /// Causes of the CANCELs it received while ringing (26: answered elsewhere), oldest first.
-    pub fn cancels(&self) -> Vec<u16> {
-        self.look(|phone| phone.cancels.iter().copied().collect())
+    /// Causes of the CANCELs and BYEs it was sent (26: answered elsewhere), oldest first.
+    pub fn causes(&self) -> Vec<u16> {
+        self.look(|phone| phone.causes.iter().copied().collect())
             .unwrap_or_default()
     }
     /// Numbers of the callers talking to it now, as its display shows them.

@@ -16,6 +16,7 @@ mod asterisk;
 mod bridge;
 mod caller;
 mod channel;
+mod dial;
 mod dialplan;
 mod faults;
 mod handles;

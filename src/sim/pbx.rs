@@ -15,7 +15,7 @@ use crate::apps::App;
 use crate::bridge::{Br, Bridge};
 use crate::caller::{CallerRecord, EndedBy};
 use crate::channel::{Ch, Channel, Far, Place, State};
-use crate::phone::PhoneState;
+use crate::phone::{Habit, PhoneState};
 use crate::playback::Playback;
 use crate::queue::BridgeOp;
 use crate::stamp::stamp;
@@ -41,6 +41,11 @@ pub struct PbxConfig {
     pub sound_percent: u32,
     /// Dialplan contexts that exist.
     pub contexts: Vec<String>,
+    /// How often, in percent, an endpoint that cannot be reached gives 500 in place of 409 when the
+    /// client chose the channel id. Both were seen on Asterisk 22.10.1.
+    pub unreachable_500_percent: u8,
+    /// Numbers of phones that are configured, registered or not.
+    pub endpoints: Vec<String>,
     /// Milliseconds since the Unix epoch at time 0; only for time stamps.
     pub wall_ms: u64,
 }
@@ -108,6 +113,8 @@ pub(crate) enum Timer {
     /// The person at the phone, or the far end of a trunk, hangs up.
     FarHangsUp(Ch),
     AbsoluteTimeout(Ch),
+    StasisLater(Ch, Vec<String>),
+    DialplanEnds(Ch),
     DialTimeout(Ch),
     PlaybackDone(u64),
     CallerPatience(u64),
@@ -147,7 +154,7 @@ impl Pbx {
     pub fn new(config: PbxConfig) -> Pbx {
         let contexts = config.contexts.iter().cloned().collect();
         let rng = StdRng::seed_from_u64(config.seed);
-        Pbx {
+        let mut pbx = Pbx {
             config,
             now: 0,
             channels: BTreeMap::new(),
@@ -171,7 +178,11 @@ impl Pbx {
             outbox: Vec::new(),
             serial: 0,
             channel_seq: 0,
+        };
+        for number in pbx.config.endpoints.clone() {
+            pbx.phones.insert(number, PhoneState::new(Habit::NoAnswer));
         }
+        pbx
     }
 
     /// Lets time pass: fires every timer that is due, each at its own time, in order.
@@ -207,7 +218,7 @@ impl Pbx {
             .filter_map(Channel::caller_serial)
             .collect();
         for caller in callers {
-            self.caller_gone(caller, EndedBy::Crash, 0);
+            self.caller_gone(caller, EndedBy::Crash, 0, true);
         }
         for channel in self.channels.values() {
             let message = match &channel.far {
@@ -250,7 +261,9 @@ impl Pbx {
             Timer::LegFails(ch, sip) => self.leg_fails(ch, sip),
             Timer::LegTimeout(ch) => self.leg_timeout(ch),
             Timer::FarHangsUp(ch) => self.far_hangs_up(ch, 16),
-            Timer::AbsoluteTimeout(ch) => self.hang_up(ch, HangUp::asterisk(16)),
+            Timer::AbsoluteTimeout(ch) => self.absolute_timeout(ch),
+            Timer::StasisLater(ch, args) => self.run_stasis(ch, &args),
+            Timer::DialplanEnds(ch) => self.hang_up(ch, HangUp::asterisk(16)),
             Timer::DialTimeout(ch) => self.dial_timeout(ch),
             Timer::PlaybackDone(serial) => self.playback_step(serial),
             Timer::CallerPatience(caller) => self.caller_patience_ends(caller),
@@ -372,7 +385,13 @@ impl Pbx {
         if let Some(request) = how.request_fields() {
             self.channel_event(ch, "ChannelHangupRequest", request);
         }
-        if let Some(status) = how.dial_status {
+        let given_up = how.by == By::Ari
+            && self
+                .channels
+                .get(&ch)
+                .is_some_and(|c| matches!(c.place, Place::Leg) && c.leg.invited);
+        let given_up = given_up.then_some("NOANSWER");
+        if let Some(status) = how.dial_status.or(given_up) {
             self.dial_event(ch, status);
         }
         self.tell_far_end(ch, &how);
@@ -404,7 +423,7 @@ impl Pbx {
             self.drop_app_if_finished(app);
         }
         if let Some(caller) = channel.caller_serial() {
-            self.caller_gone(caller, how.by.ended_by(), how.cause);
+            self.caller_gone(caller, how.by.ended_by(), how.cause, was_up);
         }
         if let Place::DialLeg { parent } = channel.place {
             self.dial_leg_gone(parent, ch, how.cause, was_up);

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::channel::Ch;
 use crate::pbx::{HangUp, Pbx, Timer};
 
-/// How many CANCELs are remembered per phone.
-const CANCELS_MAX: usize = 10_000;
+/// How many causes are remembered per phone.
+const CAUSES_MAX: usize = 10_000;
 
 /// What the person beside a phone does when it rings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +97,26 @@ pub(crate) struct PhoneState {
     pub times_rung: u64,
     pub answered: u64,
     pub max_concurrent: u64,
-    pub cancels: VecDeque<u16>,
+    pub causes: VecDeque<u16>,
     published: DeviceState,
 }
 
 impl PhoneState {
+    /// Not registered yet.
+    pub(crate) fn new(habit: Habit) -> PhoneState {
+        PhoneState {
+            habit,
+            registered: false,
+            busy_elsewhere: false,
+            lines: BTreeMap::new(),
+            times_rung: 0,
+            answered: 0,
+            max_concurrent: 0,
+            causes: VecDeque::new(),
+            published: DeviceState::Unavailable,
+        }
+    }
+
     pub(crate) fn device_state(&self) -> DeviceState {
         let is = |wanted| self.lines.values().any(|line| *line == wanted);
         let talks = is(Line::Talks) || self.busy_elsewhere;
@@ -130,20 +145,8 @@ impl PhoneState {
 impl Pbx {
     /// Registers a phone, or gives a known one a new habit and registers it again.
     pub fn phone_add(&mut self, number: &str, habit: Habit) {
-        let phone = self
-            .phones
-            .entry(number.to_owned())
-            .or_insert_with(|| PhoneState {
-                habit,
-                registered: false,
-                busy_elsewhere: false,
-                lines: BTreeMap::new(),
-                times_rung: 0,
-                answered: 0,
-                max_concurrent: 0,
-                cancels: VecDeque::new(),
-                published: DeviceState::Unavailable,
-            });
+        let new = || PhoneState::new(habit);
+        let phone = self.phones.entry(number.to_owned()).or_insert_with(new);
         phone.habit = habit;
         self.phone_register(number, true);
     }
@@ -205,6 +208,7 @@ impl Pbx {
         let Some(phone) = self.phones.get_mut(number) else {
             return;
         };
+        phone.times_rung += 1;
         phone.lines.insert(ch, Line::Invited);
         if phone.busy_elsewhere {
             self.after(2, Timer::LegFails(ch, 486));
@@ -223,10 +227,7 @@ impl Pbx {
                 }
             }
             Habit::Busy => self.after(2, Timer::LegFails(ch, 486)),
-            Habit::Reject => {
-                self.after(2, Timer::LegRings(ch));
-                self.after(30, Timer::LegFails(ch, 603));
-            }
+            Habit::Reject => self.after(2, Timer::LegFails(ch, 603)),
             Habit::NoAnswer => self.after(2, Timer::LegRings(ch)),
             Habit::Fail { sip } => self.after(2, Timer::LegFails(ch, sip)),
             Habit::Silent | Habit::Person(_) => {}
@@ -253,7 +254,6 @@ impl Pbx {
 
     pub(crate) fn phone_rings(&mut self, number: &str, ch: Ch) {
         if let Some(phone) = self.phones.get_mut(number) {
-            phone.times_rung += 1;
             phone.lines.insert(ch, Line::Rings);
             self.device_may_have_changed(number);
         }
@@ -275,11 +275,11 @@ impl Pbx {
             return;
         };
         let line = phone.lines.remove(&ch);
-        if let (Some(cause), Some(Line::Invited | Line::Rings)) = (cancelled, line) {
-            if phone.cancels.len() >= CANCELS_MAX {
-                phone.cancels.pop_front();
+        if let (Some(cause), Some(_)) = (cancelled, line) {
+            if phone.causes.len() >= CAUSES_MAX {
+                phone.causes.pop_front();
             }
-            phone.cancels.push_back(cause);
+            phone.causes.push_back(cause);
         }
     }
 

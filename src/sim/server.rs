@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{Request as HttpRequest, Response as HttpResponse, StatusCode, header};
+use axum::http::{Method, Request as HttpRequest, Response as HttpResponse, StatusCode, header};
 use futures_util::{SinkExt, StreamExt};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -434,8 +434,17 @@ async fn respond(
         .and_then(|value| value.to_str().ok());
     let api_key = empty.param("api_key");
     let (user, password) = (&shared.config.username, &shared.config.password);
+    let reader = shared.config.read_only.as_ref();
+    let reads = |(user, password): &(String, String)| {
+        header == Some(&basic(user, password)) || api_key == Some(format!("{user}:{password}"))
+    };
     if header != Some(&shared.authorization) && api_key != Some(format!("{user}:{password}")) {
-        return Ok(http_response(error(401, "Authentication required")));
+        if !reader.is_some_and(reads) {
+            return Ok(http_response(error(401, "Authentication required")));
+        }
+        if parts.method != Method::GET {
+            return Ok(http_response(error(403, "Write access denied")));
+        }
     }
     if empty.path == ["events"] {
         shared.faults.running().await;
@@ -526,9 +535,14 @@ async fn run_websocket(
     let (mut sink, mut stream) = socket.split();
     let (requests, waiting) = mpsc::channel(WS_REQUESTS_MAX);
     let serial = tokio::spawn(answer_rest(shared.clone(), waiting, answers));
+    let mut paused = shared.faults.watch_pause();
     let work = async {
         loop {
+            // A stopped process neither sends nor answers pings.
+            shared.faults.running().await;
             tokio::select! {
+                biased;
+                _ = paused.changed() => {}
                 event = events.recv() => {
                     let Some(event) = event else { return };
                     if sink.feed(Message::Text(event)).await.is_err() {
