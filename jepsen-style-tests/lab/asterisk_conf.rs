@@ -94,7 +94,19 @@ fn files(place: &Place) -> Vec<(&'static str, String)> {
         ("extensions.lua", lua(place)),
         (
             "indications.conf",
-            "[general]\ncountry=us\n[us]\ndescription=US\n".into(),
+            "[general]
+country=us
+[us]
+description=US
+ringcadence=2000,4000
+dial=350+440
+\
+             busy=480+620/500,0/500
+ring=440+480/2000,0/4000
+\
+             congestion=480+620/250,0/250
+"
+            .into(),
         ),
     ];
     let empty = [

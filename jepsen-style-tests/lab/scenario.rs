@@ -148,7 +148,7 @@ pub fn phone(number: &str, habit: Habit, rtp_port: u16) -> String {
     let plain = "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n\
                  [last_CSeq:]\nContent-Length: 0\n";
     let ringing = reply("180 Ringing", "Content-Length: 0\n");
-    let cancelled = "<label id=\"5\"/>\n".to_string()
+    let cancelled = "<Reference variables=\"reason\"/>\n<label id=\"5\"/>\n".to_string()
         + &message(plain)
         + &message(
             "SIP/2.0 487 Request Terminated\n[last_Via:]\n[last_From:]\n\

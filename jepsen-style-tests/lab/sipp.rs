@@ -82,7 +82,7 @@ impl Sipp {
                 "-mp",
                 &site.block.port().to_string(),
             ])
-            .args(["-cp", &site.block.port().to_string()])
+            .args(["-cp", &control_port()?.to_string()])
             .args(["-nostdin", "-trace_logs", "-log_file"])
             .arg(file("log"))
             .args(["-trace_err", "-error_file"])
@@ -171,6 +171,16 @@ impl Sipp {
             .start_kill();
         let _ = until_true("end of sipp", || self.has_exited()).await;
     }
+}
+
+/// A port for sipp's control socket, which it binds on all addresses: so none of our block, but
+/// one that the system has just found to be free.
+fn control_port() -> Result<u16, LabError> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").map_err(io("control port of sipp"))?;
+    Ok(socket
+        .local_addr()
+        .map_err(io("control port of sipp"))?
+        .port())
 }
 
 /// An address as /proc/net/udp writes it: in the machine's own byte order.

@@ -138,7 +138,8 @@ impl AriClient {
     /// StasisStart with the same channel id and with `app_args`.
     ///
     /// Asterisk answers 409 both when the id lives already and when the endpoint cannot be
-    /// called, so after a 409 the channel is looked up. On [`AriError::OutcomeUnknown`] repeat
+    /// called, or 500 "Allocation failed" for the latter: which of the two depends on what the
+    /// thread that serves the request did before. So after either the channel is looked up. On [`AriError::OutcomeUnknown`] repeat
     /// with the same id, unless its end was seen meanwhile.
     pub async fn originate(&self, call: &Originate) -> Result<Originated, AriError> {
         let mut variables = Map::new();
@@ -162,7 +163,7 @@ impl AriClient {
         }
         match self.post("originate", "/channels", Some(body)).await {
             Ok(_) => Ok(Originated::Created),
-            Err(AriError::Conflict(_)) => match self.channel(call.channel_id.as_str()).await {
+            Err(error) if may_exist(&error) => match self.channel(call.channel_id.as_str()).await {
                 Ok(ChannelLookup::Gone) => Ok(Originated::Unreachable),
                 Ok(_) => Ok(Originated::AlreadyThere),
                 Err(_) => Err(AriError::OutcomeUnknown {
@@ -281,6 +282,18 @@ impl AriClient {
         self.post("continue", path.trim_end_matches('?'), None)
             .await
             .map(drop)
+    }
+}
+
+/// The two answers after which a channel of the asked id may or may not be there.
+fn may_exist(error: &AriError) -> bool {
+    match error {
+        AriError::Conflict(_) => true,
+        AriError::Server {
+            status: 500,
+            message,
+        } => message == "Allocation failed",
+        _ => false,
     }
 }
 

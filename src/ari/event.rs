@@ -74,7 +74,7 @@ pub enum Event {
         /// Milliseconds it was held.
         duration_ms: i64,
     },
-    /// A playback began.
+    /// A playback began, or went on to the next of its media.
     PlaybackStarted {
         /// Our id of it.
         playback: String,

@@ -146,7 +146,7 @@ pub async fn contract_21_prompts_come_in_order_and_music_does_not_resume(kind: K
         .unwrap();
     bench.client.start_moh(&channel, &class).await.unwrap();
     finished(&bench, "prompt-3").await;
-    let order: Vec<(String, bool)> = bench
+    let mut order: Vec<(String, bool)> = bench
         .watch
         .events()
         .iter()
@@ -156,6 +156,8 @@ pub async fn contract_21_prompts_come_in_order_and_music_does_not_resume(kind: K
             _ => None,
         })
         .collect();
+    // Asterisk tells the start of each sound of a list, and the end of the list once.
+    order.dedup();
     let expected = [
         ("prompt-1", true),
         ("prompt-1", false),

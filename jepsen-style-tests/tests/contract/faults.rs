@@ -13,6 +13,7 @@ pub async fn contract_23_a_killed_asterisk_forgets_calls_and_keeps_contacts(kind
     let (caller, _) = bench.caller("5551001").await;
     caller.wait_answered().await.unwrap();
     let before = bench.client.info().await.unwrap();
+    bench.pbx.contact_kept("1001").await.unwrap();
 
     bench.pbx.kill().await.unwrap();
     let closed = |item: &StreamItem| matches!(item, StreamItem::Down { .. }).then_some(());
