@@ -13,6 +13,7 @@ use holdfast_acd::settings::{
 };
 use holdfast_acd::*;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What may happen. `Serve` stands for what the leader would decide at that moment.
@@ -21,6 +22,7 @@ enum Step {
     Command(Command),
     Serve,
     /// An answer, failure or end that fits the current attempt of a call, so that calls get far.
+    Ring(u64, u8),
     Answer(u64, u8),
     Fail(u64, u8, FailCause),
     End(u64, EndedBy),
@@ -171,7 +173,7 @@ fn facts() -> impl Strategy<Value = Command> {
     ];
     let channels = prop::collection::vec(channels(), 0..12);
     prop_oneof![
-        10 => joins(),
+        14 => joins(),
         3 => (calls(), reason).prop_map(|(call, reason)| Command::CallerLeave { call, reason }),
         1 => (calls(), attempt(), agents())
             .prop_map(|(call, attempt, agent)| Command::OfferRinging { call, attempt, agent }),
@@ -185,7 +187,7 @@ fn facts() -> impl Strategy<Value = Command> {
         3 => calls().prop_map(|call| Command::CallReleased { call }),
         3 => (pbxes(), agents(), devices())
             .prop_map(|(pbx, agent, state)| Command::AgentDevice { pbx, agent, state }),
-        2 => (pbxes(), nodes(), 1..9u64, any::<bool>(), channels).prop_map(
+        1 => (pbxes(), nodes(), 1..9u64, any::<bool>(), channels).prop_map(
             |(pbx, node, epoch, restarted, channels)| Command::PbxUp {
                 pbx, node, epoch, restarted, channels
             }
@@ -194,7 +196,7 @@ fn facts() -> impl Strategy<Value = Command> {
             .prop_map(|(pbx, epoch, lost)| Command::PbxDown { pbx, epoch, lost }),
         1 => nodes()
             .prop_map(|node| Command::NodeAway { node, node_lost_after_ms: 20_000 }),
-        2 => nodes().prop_map(|node| Command::NodeBack { node }),
+        3 => nodes().prop_map(|node| Command::NodeBack { node }),
         2 => (calls(), attempt(), prop::collection::vec(agents(), 0..4))
             .prop_map(|(call, attempt, agents)| Command::OfferMake { call, attempt, agents }),
     ]
@@ -278,17 +280,31 @@ fn stream() -> impl Strategy<Value = Vec<Step>> {
         8 => facts().prop_map(Step::Command),
         8 => admins().prop_map(Step::Command),
         6 => Just(Step::Serve),
+        2 => (1..20u64, any::<u8>()).prop_map(|(call, agent)| Step::Ring(call, agent)),
         4 => (1..20u64, any::<u8>()).prop_map(|(call, agent)| Step::Answer(call, agent)),
         2 => (1..20u64, any::<u8>(), causes()).prop_map(|(c, a, cause)| Step::Fail(c, a, cause)),
         3 => (1..20u64, ends()).prop_map(|(call, by)| Step::End(call, by)),
         2 => (1..20u64).prop_map(Step::Return),
         6 => (0..12_000u64).prop_map(Step::Pass),
     ];
-    prop::collection::vec(step, 1..120).prop_map(|steps| {
+    prop::collection::vec(step, 1..200).prop_map(|steps| {
         let mut all = opening();
         all.extend(steps);
         all
     })
+}
+
+/// First agent `a0` alone, after five seconds everyone.
+fn widening() -> Vec<settings::Step> {
+    let first = settings::Step {
+        agents: vec![agent("a0")],
+        ..settings::Step::default()
+    };
+    let second = settings::Step {
+        after_ms: 5_000,
+        ..settings::Step::default()
+    };
+    vec![first, second]
 }
 
 /// So that most streams have somebody to serve: two queues, three agents, both Asterisks.
@@ -298,6 +314,12 @@ fn opening() -> Vec<Step> {
     for n in 0..2u128 {
         let settings = Box::new(QueueSettings {
             wrap_up_ms: 500,
+            connect: if n == 1 {
+                Connect::Dialplan
+            } else {
+                Connect::Ari
+            },
+            steps: if n == 0 { widening() } else { vec![] },
             ..QueueSettings::default()
         });
         commands.push(AdminOp::QueuePut {
@@ -384,44 +406,58 @@ impl World {
 }
 
 fn commands_of(state: &State, step: &Step, at: &mut u64) -> Vec<Command> {
-    let current = |call: u64| state.call(CallId(call));
-    let offered = |call: u64, number: u8| {
-        let offer = current(call)?.offer()?;
-        let agent = offer.agents[number as usize % offer.agents.len()]
+    let nth = |number: u64, fits: fn(&call::Call) -> bool| {
+        let calls: Vec<_> = state.calls().filter(|call| fits(call)).collect();
+        calls.get(number as usize % calls.len().max(1)).copied()
+    };
+    let offered = |number: u64, which: u8| {
+        let call = nth(number, |call| call.offer().is_some())?;
+        let offer = call.offer()?;
+        let agent = offer.agents[which as usize % offer.agents.len()]
             .agent
             .clone();
-        Some((CallId(call), offer.attempt, agent))
+        Some((call.id, offer.attempt, agent))
     };
     match step {
-        Step::Command(command) => vec![command.clone()],
+        Step::Command(command) => vec![aim(state, command.clone())],
         Step::Serve => distribute(state, 50, &mut |below| 7 % below),
-        Step::Answer(call, number) => {
-            let fits = offered(*call, *number);
+        Step::Ring(number, which) => {
+            let command = |(call, attempt, agent)| Command::OfferRinging {
+                call,
+                attempt,
+                agent,
+            };
+            offered(*number, *which).map(command).into_iter().collect()
+        }
+        Step::Answer(number, which) => {
             let command = |(call, attempt, agent)| Command::OfferAnswer {
                 call,
                 attempt,
                 agent,
             };
-            fits.map(command).into_iter().collect()
+            offered(*number, *which).map(command).into_iter().collect()
         }
-        Step::Fail(call, number, cause) => {
-            let (fits, cause) = (offered(*call, *number), *cause);
+        Step::Fail(number, which, cause) => {
+            let cause = *cause;
             let command = |(call, attempt, agent)| Command::OfferFail {
                 call,
                 attempt,
                 agent,
                 cause,
             };
-            fits.map(command).into_iter().collect()
+            offered(*number, *which).map(command).into_iter().collect()
         }
-        Step::End(call, by) => {
-            let (fits, by) = (current(*call), *by);
+        Step::End(number, by) => {
+            let by = *by;
+            let call = nth(*number, |call| {
+                matches!(call.phase, Phase::Connected { .. })
+            });
             let command = |call: &call::Call| Command::CallEnd {
                 call: call.id,
                 attempt: call.attempts,
                 by,
             };
-            fits.map(command).into_iter().collect()
+            call.map(command).into_iter().collect()
         }
         Step::Return(call) => {
             let command = |call: &call::Call| {
@@ -435,13 +471,37 @@ fn commands_of(state: &State, step: &Step, at: &mut u64) -> Vec<Command> {
                     options: JoinOptions::default(),
                 })
             };
-            current(*call).map(command).into_iter().collect()
+            nth(*call, |_| true).map(command).into_iter().collect()
         }
         Step::Pass(ms) => {
             *at += ms;
             Vec::new()
         }
     }
+}
+
+/// Half of the commands that name a call are pointed at one that lives, so that streams get far.
+fn aim(state: &State, mut command: Command) -> Command {
+    let live: Vec<CallId> = state.calls().map(|call| call.id).collect();
+    let named = match &mut command {
+        Command::CallerLeave { call, .. }
+        | Command::OfferMake { call, .. }
+        | Command::CallReleased { call } => Some(call),
+        Command::Admin(admin) => match &mut admin.op {
+            AdminOp::CallWithdraw { call, .. }
+            | AdminOp::CallMove { call, .. }
+            | AdminOp::CallPriority { call, .. } => Some(call),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(call) = named
+        && call.0 >= 10
+        && !live.is_empty()
+    {
+        *call = live[call.0 as usize % live.len()];
+    }
+    command
 }
 
 fn encode(state: &State) -> Vec<u8> {
@@ -578,9 +638,15 @@ fn check_deadlines(world: &World, before: &State, command: &Command) {
     }
 }
 
+/// As many as `PROPTEST_CASES` says, else as many as run in seconds.
+fn cases() -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.and_then(|number| number.parse().ok()).unwrap_or(48)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 96,
+        cases: cases(),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -677,4 +743,42 @@ fn a_stamp_that_runs_backwards_counts_as_the_last_one() {
     world.at = 10;
     world.join("q", "c2");
     assert_eq!(world.state.now(), 50_000);
+}
+
+/// The properties above would hold of streams in which nothing happens; so this looks at what does.
+#[test]
+fn the_streams_reach_every_kind_of_event_and_outcome() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..150 {
+        let steps = stream().new_tree(&mut runner).unwrap().current();
+        play(&steps, |world, _, _| {
+            for event in &world.last {
+                let word = match event {
+                    Event::CallLeft { outcome, .. } => format!("CallLeft {}", outcome.word()),
+                    Event::CallPassedOver { reason, .. } => format!("CallPassedOver {reason:?}"),
+                    Event::OfferFailed { cause, .. } => format!("OfferFailed {cause:?}"),
+                    Event::CallJoined { resumed, .. } => format!("CallJoined {resumed}"),
+                    other => {
+                        let name = format!("{other:?}");
+                        name.split(' ').next().unwrap().to_string()
+                    }
+                };
+                *seen.entry(word).or_default() += 1;
+            }
+        });
+    }
+    let wanted = "CallJoined true|CallJoined false|CallRefused|CallReturned|AnnounceDue|OfferMade|\
+        OfferRinging|OfferFailed NoAnswer|OfferFailed Busy|OfferFailed Cancelled|CallConnected|\
+        CallLeft answered|CallLeft abandoned|CallLeft timeout|CallLeft key|CallLeft empty|\
+        CallLeft withdrawn|CallLeft lost|CallLeft noquorum|CallReleased|CallMoved|CallPriority|\
+        CallPassedOver BeingOffered|CallPassedOver OwnerAway|CallPassedOver InDialplan|\
+        CallPassedOver StepNotReached|AgentWrapUp|AgentReady|QueueDeleted|AgentDeleted|\
+        MemberDeleted|TemplateChanged|NodeAway|NodeBack|NodeLost|CallCompleted";
+    for word in wanted.split('|') {
+        assert!(
+            seen.contains_key(word),
+            "no stream reached {word}; reached: {seen:?}"
+        );
+    }
 }
