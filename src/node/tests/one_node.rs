@@ -110,7 +110,7 @@ async fn when_all_phones_ring_the_losers_stop_as_answered_elsewhere() {
     })
     .await;
     until(&node.sim, "the losers stop", |_| {
-        phones[0].cancels() == [26] && phones[2].cancels() == [26]
+        phones[0].causes() == [26] && phones[2].causes() == [26]
     })
     .await;
     assert_eq!(
