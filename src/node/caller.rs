@@ -181,6 +181,10 @@ impl Caller {
                 match step {
                     Step::Propose(fact) => self.note(fact),
                     Step::Join if sight != Sight::Clear => {}
+                    Step::Join if self.join.is_some() => {
+                        let join = self.join.clone().map(Command::CallerJoin);
+                        join.into_iter().for_each(|join| self.note(join));
+                    }
                     _ if sight == Sight::Down => {}
                     step => {
                         acted = true;

@@ -137,9 +137,11 @@ async fn a_hostile_call_blinds_nobody_and_goes_back_to_the_dialplan() {
     log();
     let mut cluster = Cluster::start(&["a"]).await;
     cluster.queue("support", plain()).await;
+    // A dialplan without the guard.
     let hostile = CallSpec {
         hostile: true,
-        ..CallSpec::new("q-support", "666")
+        stasis_args: Some(vec!["support".into()]),
+        ..CallSpec::new("700", "666")
     };
     let hostile = cluster.first().sim.place_call(hostile);
     let caller = cluster
