@@ -111,6 +111,11 @@ impl<M: Machine> Node<M> {
             Applier::new(state.clone()),
         );
         let core = core.await.map_err(|e| StartError::Core(e.to_string()))?;
+        // The answer comes when the metrics show what is on disk; before, a node with data would
+        // look like a fresh one, to itself too.
+        core.is_initialized()
+            .await
+            .map_err(|e| StartError::Core(e.to_string()))?;
         let (groups, inbox) = mpsc::channel(QUEUE);
         let node = Arc::new(Node {
             config,
