@@ -13,6 +13,7 @@ use crate::features;
 use crate::handle::Shared;
 use crate::have::Have;
 use crate::ingest::{Route, route};
+use crate::probe::probe;
 use crate::proposer::Proposer;
 use crate::status::{AriStatus, wall_ms};
 use crate::want::Local;
@@ -28,14 +29,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// First and longest pause before the application is taken back from whoever took it.
 const TAKE_BACK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// First and longest pause before a comparison is tried again.
 const COMPARE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// Between two looks whether a dead Asterisk's port is open.
-const PROBE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Driver {
     pub(crate) ctx: Arc<Ctx>,
@@ -570,38 +569,5 @@ async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Says once when Asterisk's port has been closed for too long.
-async fn probe(ctx: Arc<Ctx>, lost: mpsc::Sender<()>) {
-    let loopback = url::Url::parse(&ctx.asterisk.url)
-        .ok()
-        .is_some_and(|url| match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        });
-    let usual = Duration::from_secs(if loopback { 2 } else { 10 });
-    let after = ctx
-        .shared
-        .config
-        .timing
-        .asterisk_lost_after
-        .map_or(usual, |span| span.duration());
-    let mut refused_since: Option<Instant> = None;
-    loop {
-        match ctx.ari.ping().await {
-            Err(AriError::Unreachable { refused: true, .. }) => {
-                let since = *refused_since.get_or_insert(Instant::now());
-                if since.elapsed() >= after {
-                    let _ = lost.send(()).await;
-                    return;
-                }
-            }
-            _ => refused_since = None,
-        }
-        sleep(PROBE).await;
     }
 }

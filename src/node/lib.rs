@@ -26,6 +26,7 @@ mod machine;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod probe;
 mod proposer;
 mod quorum;
 mod reconcile;
