@@ -76,7 +76,8 @@ impl Pbx {
         let Some((far, tech_name)) = found.filter(|_| !taken) else {
             // Which of the two an endpoint that cannot be reached gives has been seen to vary, so a
             // client has to take both for both (trap 3).
-            let conflict = taken || (id.is_some() && self.rng.random_bool(0.5));
+            let percent = self.config.unreachable_500_percent;
+            let conflict = taken || (id.is_some() && self.rng.random_range(0..100) >= percent);
             return Err(if conflict {
                 error(409, "Channel with given unique ID already exists")
             } else {

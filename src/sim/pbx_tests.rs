@@ -32,6 +32,7 @@ impl Bench {
             sound_percent: 100,
             contexts: vec!["fallback".into()],
             endpoints: vec![],
+            unreachable_500_percent: 50,
             wall_ms: 1_795_432_327_193,
         };
         Bench {

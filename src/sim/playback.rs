@@ -13,6 +13,8 @@ const SOUNDS: &str = include_str!("sounds.txt");
 const CUSTOM_MS: u64 = 1500;
 /// Length of one spoken digit or letter.
 const DIGIT_MS: u64 = 400;
+/// The most media in one playback.
+const MEDIA_MAX: usize = 200;
 /// The most playbacks alive at a time.
 const PLAYBACKS_MAX: usize = 50_000;
 
@@ -52,7 +54,7 @@ impl Pbx {
         media: Vec<String>,
         language: String,
     ) -> Option<Value> {
-        if self.playbacks.len() >= PLAYBACKS_MAX {
+        if self.playbacks.len() >= PLAYBACKS_MAX || media.len() > MEDIA_MAX {
             return None;
         }
         let id = id.unwrap_or_else(|| self.uuid());

@@ -12,7 +12,7 @@ use crate::pbx::{HangUp, Pbx, Timer};
 use crate::rest::{error, no_content};
 
 /// The most commands that may wait on one channel.
-const COMMANDS_MAX: usize = 1000;
+const COMMANDS_MAX: usize = 200;
 
 /// One thing for the channel's own thread to do. Those with a token answer only when done.
 #[derive(Debug, Clone)]
@@ -206,6 +206,7 @@ impl Pbx {
         if !self.app_active(app) {
             return false;
         }
+        self.set_variable(ch, "STASISSTATUS", "", false);
         let Some(channel) = self.channels.get_mut(&ch) else {
             return false;
         };

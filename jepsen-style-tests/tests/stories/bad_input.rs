@@ -237,6 +237,7 @@ async fn sim_node_takes_hostile_names_for_what_they_are() {
         let mut spec = CallSpec::new("q-support", &number);
         spec.name = (*name).to_owned();
         callers.push(cluster.dial("a", spec).await);
+        cluster.in_line("support", &number).await;
     }
     let mut hostile = CallSpec::new("q-support", "5850");
     hostile.hostile = true;
