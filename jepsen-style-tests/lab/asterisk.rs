@@ -181,6 +181,7 @@ impl RealAsterisk {
         self.child = Some(child);
         self.wait_ready(start).await?;
         self.started_in = start.elapsed();
+        tracing::info!(asterisk = self.name, took = ?self.started_in, "asterisk is ready");
         Ok(())
     }
 
