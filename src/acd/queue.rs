@@ -68,6 +68,25 @@ impl Place {
     }
 }
 
+impl Queue {
+    /// How many stand before a place in the line, plus one. Walks from both ends at once, so it costs
+    /// O(callers ahead) or O(callers behind), whichever are fewer: joining and being next are cheap.
+    pub fn position(&self, place: &Place) -> usize {
+        let mut ahead = self.line.range(..place);
+        let mut behind = self.line.range(place..);
+        let mut walked = 0;
+        loop {
+            if ahead.next().is_none() {
+                return walked + 1;
+            }
+            if behind.next().is_none() {
+                return self.line.len() - walked + 1;
+            }
+            walked += 1;
+        }
+    }
+}
+
 impl Counters {
     /// Counts the end of one caller's waiting (not of a granted one: that was counted at the grant).
     pub(crate) fn count(&mut self, outcome: &Outcome, in_service_level: bool) {
@@ -106,4 +125,39 @@ fn percent(part: u64, all: u64) -> u64 {
 /// The moving average of app_queue: three quarters old, one quarter new.
 pub(crate) fn average(old_ms: u64, new_ms: u64) -> u64 {
     old_ms.saturating_mul(3).saturating_add(new_ms) / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::QueueSettings;
+
+    #[test]
+    fn a_position_is_one_more_than_who_stands_before_from_either_end() {
+        let place = |order| Place {
+            priority: Reverse(0),
+            order,
+            call: CallId(order),
+        };
+        for len in 0..8 {
+            let queue = Queue {
+                name: QueueName::new("q").unwrap(),
+                settings: QueueSettings::default(),
+                revision: 0,
+                template: None,
+                members: BTreeMap::new(),
+                line: (0..len).map(|n| place(n * 2)).collect(),
+                last_rung: None,
+                counters: Counters::default(),
+            };
+            for order in 0..len * 2 + 1 {
+                let before = queue.line.range(..place(order)).count();
+                assert_eq!(
+                    queue.position(&place(order)),
+                    before + 1,
+                    "{order} of {len}"
+                );
+            }
+        }
+    }
 }

@@ -151,16 +151,12 @@ impl State {
         self.pbxes.values()
     }
 
-    /// 1 for who is next; `None` for a call that is not in a line. Costs O(callers ahead).
+    /// 1 for who is next; `None` for a call that is not in a line. Costs O(callers
+    /// ahead), or behind if they are fewer.
     pub fn position(&self, call: CallId) -> Option<u32> {
         let call = self.calls.get(&call).filter(|call| call.in_line())?;
-        let ahead = self
-            .queues
-            .get(&call.queue)?
-            .line
-            .range(..Place::of(call))
-            .count();
-        u32::try_from(ahead + 1).ok()
+        let queue = self.queues.get(&call.queue)?;
+        u32::try_from(queue.position(&Place::of(call))).ok()
     }
 
     /// By name, with the log index of its last write.

@@ -108,7 +108,7 @@ impl Apply<'_> {
         announce::schedule(&mut wait, &call, &queue.settings.announce, self.now);
         queue.line.insert(Place::of(&call));
         queue.counters.entered += 1;
-        let position = u32::try_from(queue.line.range(..=Place::of(&call)).count());
+        let position = u32::try_from(queue.position(&Place::of(&call)));
         let position = position.unwrap_or(u32::MAX);
         call.joined_position = position;
         self.emit(Event::CallJoined {

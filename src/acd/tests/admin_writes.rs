@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use holdfast_acd::call::{Outcome, Phase};
 use holdfast_acd::limits::{REQUEST_AGE_MS_MAX, REQUESTS_MAX};
 use holdfast_acd::reply::{Done, Reject, Reply};
 use holdfast_acd::settings::*;
@@ -274,7 +275,8 @@ fn a_moved_caller_stands_behind_those_who_came_earlier_there() {
 
 #[test]
 fn settings_that_make_no_sense_are_refused_and_named() {
-    let cases: Vec<(&str, fn(&mut QueueSettings))> = vec![
+    type Case = (&'static str, fn(&mut QueueSettings));
+    let cases: Vec<Case> = vec![
         ("music_class", |it| it.music_class = "a b".into()),
         ("ring_time_ms", |it| it.ring_time_ms = 0),
         ("timeout_ms", |it| it.timeout_ms = Some(u64::MAX)),
@@ -328,4 +330,27 @@ fn settings_that_make_no_sense_are_refused_and_named() {
         settings,
     });
     assert!(matches!(refused, Err(Reject::Invalid { .. })));
+}
+
+/// `QueueWithdrawCaller`
+#[test]
+fn a_withdrawn_caller_takes_the_information_along() {
+    let mut world = World::new(linear(), 0);
+    let call = world.join("q", "c1");
+    world
+        .admin(AdminOp::CallWithdraw {
+            call,
+            info: "closing\r\nnow".into(),
+        })
+        .unwrap();
+    let Phase::Leaving { outcome, .. } = &world.state.call(call).unwrap().phase else {
+        panic!()
+    };
+    assert_eq!(
+        *outcome,
+        Outcome::Withdrawn {
+            info: "closingnow".into()
+        }
+    );
+    assert_eq!(outcome.queue_status(), Some("WITHDRAW"));
 }

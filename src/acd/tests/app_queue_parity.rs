@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use holdfast_acd::agent::Availability;
-use holdfast_acd::call::{Outcome, Phase, Prompt};
+use holdfast_acd::call::Phase;
 use holdfast_acd::command::{DeviceState, EndedBy, FailCause, JoinOptions, LeaveReason};
 use holdfast_acd::event::PassOver;
 use holdfast_acd::reply::{Done, Reject};
@@ -176,20 +176,6 @@ fn who_is_busy_elsewhere_is_not_rung_unless_ringinuse() {
     assert_eq!(names(&world.serve()), [["a1"]]);
 }
 
-/// `ringinuse = no`: one server's word is enough.
-#[test]
-fn busy_on_another_server_is_busy() {
-    let mut world = World::new(linear(), 1);
-    world.device("a1", DeviceState::NotInUse);
-    let (pbx, agent) = (pbx("p2"), agent("a1"));
-    let state = DeviceState::InUse;
-    world
-        .apply(Command::AgentDevice { pbx, agent, state })
-        .unwrap();
-    world.join("q", "c1");
-    assert!(world.serve().is_empty());
-}
-
 /// `timeout`
 #[test]
 fn an_agent_is_rung_for_the_ring_time_and_not_shorter() {
@@ -349,7 +335,8 @@ fn maxlen_is_exact_and_answers_full() {
 #[test]
 fn joinempty_refuses_when_all_members_are_in_a_listed_condition() {
     use Empty::*;
-    let cases: [(Empty, fn(&mut World)); 6] = [
+    type Case = (Empty, fn(&mut World));
+    let cases: [Case; 6] = [
         (Paused, |world| world.pause("a1")),
         (InUse, |world| world.device("a1", DeviceState::InUse)),
         (Ringing, |world| world.device("a1", DeviceState::Ringing)),
@@ -557,225 +544,6 @@ fn a_decision_that_overtakes_is_refused() {
     assert_eq!(refused, Err(Reject::NotOfferable(later)));
 }
 
-fn announced(world: &World, call: CallId) -> Vec<Prompt> {
-    let call = world.state.call(call).unwrap();
-    call.announcement
-        .clone()
-        .map(|it| it.prompts)
-        .unwrap_or_default()
-}
-
-fn sound(name: &str) -> Prompt {
-    Prompt::Sound(name.into())
-}
-
-fn announcing(change: impl FnOnce(&mut Announce)) -> QueueSettings {
-    settings(|it| {
-        it.announce.frequency_ms = 30_000;
-        change(&mut it.announce);
-    })
-}
-
-/// `announce-frequency`, `announce-position = yes`, and the original's first one after 3 s
-#[test]
-fn the_position_is_told_after_three_seconds_and_then_by_frequency() {
-    let mut world = World::new(announcing(|_| {}), 0);
-    let first = world.join("q", "c1");
-    let second = world.join("q", "c2");
-    world.pass(2_999);
-    assert!(announced(&world, first).is_empty());
-    world.pass(1);
-    assert_eq!(
-        announced(&world, first),
-        [sound("queue-youarenext"), sound("queue-thankyou")]
-    );
-    let there_are = [
-        sound("queue-thereare"),
-        Prompt::Number(2),
-        sound("queue-callswaiting"),
-        sound("queue-thankyou"),
-    ];
-    assert_eq!(announced(&world, second), there_are);
-    world.pass(29_999);
-    assert_eq!(
-        world
-            .state
-            .call(first)
-            .unwrap()
-            .announcement
-            .as_ref()
-            .unwrap()
-            .number,
-        1
-    );
-    world.pass(1);
-    assert_eq!(
-        world
-            .state
-            .call(first)
-            .unwrap()
-            .announcement
-            .as_ref()
-            .unwrap()
-            .number,
-        2
-    );
-}
-
-/// `min-announce-frequency`
-#[test]
-fn a_changed_position_is_told_sooner_but_not_too_soon() {
-    let mut world = World::new(announcing(|_| {}), 0);
-    let first = world.join("q", "c1");
-    let second = world.join("q", "c2");
-    world.pass(3_000);
-    world.leave(first, LeaveReason::HungUp).unwrap();
-    world.pass(14_999);
-    assert_eq!(
-        world
-            .state
-            .call(second)
-            .unwrap()
-            .announcement
-            .as_ref()
-            .unwrap()
-            .number,
-        1
-    );
-    world.pass(1);
-    assert_eq!(announced(&world, second)[0], sound("queue-youarenext"));
-}
-
-/// `announce-to-first-user = no`
-#[test]
-fn the_first_caller_may_be_left_in_peace() {
-    let mut world = World::new(announcing(|it| it.to_first_user = false), 0);
-    let first = world.join("q", "c1");
-    let second = world.join("q", "c2");
-    world.pass(3_000);
-    assert!(announced(&world, first).is_empty());
-    assert!(!announced(&world, second).is_empty());
-}
-
-/// `announce-position-only-up`
-#[test]
-fn a_position_that_got_worse_is_not_told_with_only_up() {
-    let mut world = World::new(announcing(|it| it.only_up = true), 0);
-    world.join("q", "c1");
-    let second = world.join("q", "c2");
-    world.pass(3_000);
-    world
-        .join_with("q", "c3", |join| join.priority = 9)
-        .unwrap();
-    world.pass(60_000);
-    assert_eq!(
-        world
-            .state
-            .call(second)
-            .unwrap()
-            .announcement
-            .as_ref()
-            .unwrap()
-            .number,
-        1
-    );
-}
-
-/// `announce-position = limit` and `more`, `announce-position-limit`
-#[test]
-fn beyond_the_limit_nothing_or_more_than_is_said() {
-    for (position, expected) in [
-        (AnnouncePosition::Limit, vec![]),
-        (
-            AnnouncePosition::More,
-            vec![
-                sound("queue-quantity1"),
-                Prompt::Number(1),
-                sound("queue-quantity2"),
-                sound("queue-thankyou"),
-            ],
-        ),
-        (AnnouncePosition::No, vec![]),
-    ] {
-        let mut world = World::new(
-            announcing(|it| {
-                it.position = position;
-                it.position_limit = 1;
-            }),
-            0,
-        );
-        world.join("q", "c1");
-        let second = world.join("q", "c2");
-        world.pass(3_000);
-        assert_eq!(announced(&world, second), expected, "{position:?}");
-    }
-}
-
-/// `announce-holdtime = once`, `announce-round-seconds`
-#[test]
-fn the_hold_time_is_told_in_rounded_minutes_and_seconds() {
-    let mut world = World::new(
-        announcing(|it| {
-            it.hold_time = AnnounceHoldTime::Once;
-            it.round_seconds = 10;
-            it.position = AnnouncePosition::No;
-        }),
-        1,
-    );
-    let slow = world.join("q", "c1");
-    world.pass(200_000);
-    world.serve();
-    world.answer(slow, "a1").unwrap();
-    // Average 50 s, plus 30 s as app_queue has it, minus the 3 s waited: 77 s.
-    let call = world.join("q", "c2");
-    world.pass(3_000);
-    let told = [
-        sound("queue-holdtime"),
-        Prompt::Number(1),
-        sound("queue-minute"),
-        Prompt::Number(10),
-        sound("queue-seconds"),
-        sound("queue-thankyou"),
-    ];
-    assert_eq!(announced(&world, call), told);
-    world.pass(60_000);
-    assert_eq!(
-        world
-            .state
-            .call(call)
-            .unwrap()
-            .announcement
-            .as_ref()
-            .unwrap()
-            .number,
-        1
-    );
-}
-
-/// `periodic-announce`, `periodic-announce-frequency`
-#[test]
-fn periodic_announcements_are_played_in_turn() {
-    let periodic = vec!["one".to_string(), "two".to_string()];
-    let mut world = World::new(
-        settings(|it| {
-            it.announce.periodic = periodic;
-            it.announce.periodic_frequency_ms = 20_000;
-        }),
-        0,
-    );
-    let call = world.join("q", "c1");
-    world.pass(19_999);
-    assert!(announced(&world, call).is_empty());
-    for name in ["one", "two", "one"] {
-        world.pass(if name == "one" && announced(&world, call).is_empty() {
-            1
-        } else {
-            20_000
-        });
-        assert_eq!(announced(&world, call), [sound(name)]);
-    }
-}
-
 /// `servicelevel`, and the moving averages
 #[test]
 fn service_level_and_averages_are_counted() {
@@ -796,29 +564,6 @@ fn service_level_and_averages_are_counted() {
     assert_eq!(counters.service_level_percent(), 50);
     assert_eq!(counters.hold_time_ms, (2_500 * 3 + 10_001) / 4);
     assert_eq!(counters.talk_time_ms, (2_000 * 3 + 8_000) / 4);
-}
-
-/// `QueueWithdrawCaller`
-#[test]
-fn a_withdrawn_caller_takes_the_information_along() {
-    let mut world = World::new(linear(), 0);
-    let call = world.join("q", "c1");
-    world
-        .admin(AdminOp::CallWithdraw {
-            call,
-            info: "closing\r\nnow".into(),
-        })
-        .unwrap();
-    let Phase::Leaving { outcome, .. } = &world.state.call(call).unwrap().phase else {
-        panic!()
-    };
-    assert_eq!(
-        *outcome,
-        Outcome::Withdrawn {
-            info: "closingnow".into()
-        }
-    );
-    assert_eq!(outcome.queue_status(), Some("WITHDRAW"));
 }
 
 /// `ABANDON`

@@ -363,3 +363,17 @@ fn a_stale_busy_delays_an_agent_and_never_sticks() {
     world.device("a1", DeviceState::NotInUse);
     assert_eq!(world.serve().len(), 1);
 }
+
+/// `ringinuse = no`: one server's word is enough.
+#[test]
+fn busy_on_another_server_is_busy() {
+    let mut world = World::new(linear(), 1);
+    world.device("a1", DeviceState::NotInUse);
+    let (pbx, agent) = (pbx("p2"), agent("a1"));
+    let state = DeviceState::InUse;
+    world
+        .apply(Command::AgentDevice { pbx, agent, state })
+        .unwrap();
+    world.join("q", "c1");
+    assert!(world.serve().is_empty());
+}
