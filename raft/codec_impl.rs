@@ -64,14 +64,14 @@ fn decode_limited<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Codec
         };
     }
     let decoded = match bytes.len().saturating_mul(16) {
-        0..=0x1_0000 => with_limit!(0x1_0000),
-        ..=0x4_0000 => with_limit!(0x4_0000),
-        ..=0x10_0000 => with_limit!(0x10_0000),
-        ..=0x40_0000 => with_limit!(0x40_0000),
-        ..=0x100_0000 => with_limit!(0x100_0000),
-        ..=0x400_0000 => with_limit!(0x400_0000),
-        ..=0x1000_0000 => with_limit!(0x1000_0000),
-        ..=0x4000_0000 => with_limit!(0x4000_0000),
+        ..=0x1_0000 => with_limit!(0x1_0000),
+        0x1_0001..=0x4_0000 => with_limit!(0x4_0000),
+        0x4_0001..=0x10_0000 => with_limit!(0x10_0000),
+        0x10_0001..=0x40_0000 => with_limit!(0x40_0000),
+        0x40_0001..=0x100_0000 => with_limit!(0x100_0000),
+        0x100_0001..=0x400_0000 => with_limit!(0x400_0000),
+        0x400_0001..=0x1000_0000 => with_limit!(0x1000_0000),
+        0x1000_0001..=0x4000_0000 => with_limit!(0x4000_0000),
         _ => with_limit!(0x40_0000_0000),
     };
     decoded.map_err(|e| CodecError::Decode(e.to_string()))

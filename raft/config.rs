@@ -146,7 +146,8 @@ impl Config {
             .map(|a| ("join", a))
             .chain([("advertise", &self.advertise)])
         {
-            if !(key == "advertise" && addr.is_empty()) && !valid_addr(addr) {
+            let may_be_empty = key == "advertise";
+            if !(may_be_empty && addr.is_empty() || valid_addr(addr)) {
                 return bad(key, format!("{addr:?} is not host:port"));
             }
         }

@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::marker::PhantomData;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,8 @@ const TRIM_EVERY: u64 = 64;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest name of a cursor, in bytes.
 const CURSOR_NAME_MAX: usize = 128;
+/// Records sent to a peer at once, in bytes.
+const RAW_BYTES: usize = 4 * 1024 * 1024;
 /// How often a lock that is still held is tried again.
 const LOCK_TRIES: u32 = 100;
 const VERSION: u8 = 1;
@@ -191,12 +194,16 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
         subject: fn(&E) -> Option<u64>,
     ) -> Result<(Self, bool), StartError> {
         let fresh = !dir.exists();
-        let (db, lost) = match open_db(dir) {
+        let (db, lost) = match open_unless_marked(dir) {
             Ok(db) => (db, false),
             Err(why) => {
                 let aside = dir.with_extension(format!("broken-{}", crate::clock::wall_ms()));
                 tracing::error!(aside = %aside.display(), why, "the journal is broken; put aside");
                 fs::rename(dir, &aside).map_err(io_at("cannot put aside", dir))?;
+                let marker = marker(dir);
+                if marker.exists() {
+                    fs::remove_file(&marker).map_err(io_at("cannot remove", &marker))?;
+                }
                 let db = open_db(dir).map_err(|why| StartError::Io {
                     what: format!("cannot create the journal {}", dir.display()),
                     source: std::io::Error::other(why),
@@ -227,6 +234,7 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
             bounds,
             subject,
             written: 0,
+            marker: marker(dir),
         };
         std::thread::Builder::new()
             .name("holdfast-journal".into())
@@ -290,47 +298,45 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
         self.shared.gap.notified().await;
     }
 
-    /// Raw records for a node that lost them.
-    pub(crate) fn raw_since(&self, index: u64, limit: usize) -> Result<Vec<Raw>, JournalError> {
-        let Some(from) = index.checked_add(1) else {
-            return Ok(Vec::new());
-        };
-        let range = self
-            .shared
-            .db
-            .range(event_key(from, 0)..event_key(u64::MAX, u32::MAX));
+    /// Raw records behind (index, seq), for a node that lost them.
+    pub(crate) fn raw_after(
+        &self,
+        (index, seq): (u64, u32),
+        limit: usize,
+    ) -> Result<Vec<Raw>, JournalError> {
+        let from = Bound::Excluded(event_key(index, seq));
+        let to = Bound::Included(event_key(u64::MAX, u32::MAX));
         let mut raws = Vec::new();
-        for item in range.take(limit) {
+        let mut bytes = 0;
+        for item in self.shared.db.range((from, to)).take(limit) {
             let (key, value) = item?;
             let (index, seq) = index_of(&key).ok_or_else(|| JournalError("bad key".into()))?;
+            bytes += value.len();
             raws.push(Raw {
                 index,
                 seq,
                 value: Blob::from(value.to_vec()),
             });
+            if bytes > RAW_BYTES {
+                break;
+            }
         }
         Ok(raws)
     }
 
-    /// Writes records of a peer, and notes how much of the gap is left (none: closed).
-    pub(crate) async fn fill(
-        &self,
-        raws: Vec<Raw>,
-        left: Option<(u64, u64)>,
-    ) -> Result<(), JournalError> {
+    /// Writes records of a peer.
+    pub(crate) async fn fill(&self, raws: Vec<Raw>) {
         let (done, answer) = oneshot::channel();
         if self.jobs.send(Job::Fill(raws, done)).await.is_ok() {
+            // The thread ends only with the node.
             let _ = answer.await;
         }
-        match left {
-            Some((from, to)) => {
-                let mut value = from.to_be_bytes().to_vec();
-                value.extend(to.to_be_bytes());
-                self.shared.db.insert(KEY_GAP, value)?;
-            }
-            None => {
-                self.shared.db.remove(KEY_GAP)?;
-            }
+    }
+
+    /// Forgets the gap, unless another one was noted meanwhile.
+    pub(crate) fn close_gap(&self, gap: (u64, u64)) -> Result<(), JournalError> {
+        if self.gap() == Some(gap) {
+            self.shared.db.remove(KEY_GAP)?;
         }
         Ok(())
     }
@@ -341,6 +347,8 @@ struct Writer<E> {
     bounds: Bounds,
     subject: fn(&E) -> Option<u64>,
     written: u64,
+    /// Tells the next start that events are missing.
+    marker: PathBuf,
 }
 
 impl<E: Serialize + DeserializeOwned> Writer<E> {
@@ -380,6 +388,9 @@ impl<E: Serialize + DeserializeOwned> Writer<E> {
             && !self.shared.broken.swap(true, Ordering::AcqRel)
         {
             tracing::error!("{e}; events are not kept until the next start");
+            if let Err(e) = fs::write(&self.marker, b"") {
+                tracing::error!("cannot write {}: {e}", self.marker.display());
+            }
         }
     }
 
@@ -474,6 +485,17 @@ impl<E: Serialize + DeserializeOwned> Writer<E> {
             .sync_data()
             .map_err(|e| JournalError(e.to_string()))
     }
+}
+
+fn marker(dir: &Path) -> PathBuf {
+    dir.with_extension("broken")
+}
+
+fn open_unless_marked(dir: &Path) -> Result<sled::Db, String> {
+    if marker(dir).exists() {
+        return Err("it broke during the last run".into());
+    }
+    open_db(dir)
 }
 
 /// Opens the database after removing what a crash during an earlier opening may have left: sled
@@ -576,3 +598,7 @@ fn record<E: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record<E>, Jo
         event,
     })
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -1,9 +1,37 @@
 //! The replicated store: openraft, a segment log of our own and sled, generic over a [`Machine`].
 //!
-//! It knows nothing of calls. It takes commands, puts them in one order on all nodes, keeps what it
-//! acknowledged on the disks of a majority, and hands the resulting events out on every node.
+//! It takes commands, puts them in one order on all nodes, keeps what it acknowledged on the disks
+//! of a majority, and hands the resulting events out on every node. It knows nothing of calls.
+//!
+//! ```text
+//!   propose (any node) --forward--> batcher --entry--> openraft --append--> the other nodes
+//!                                   (leader)              |                      |
+//!                                                     log + vote             log + vote
+//!                                                    (fdatasync)            (fdatasync)
+//!                                                         |  a majority has it   |
+//!                                                         v                      v
+//!                                           reply <---- apply                  apply
+//!                                                         |                      |
+//!                                   read, events, digest, snapshots, journal (sled), clock
+//! ```
+//!
+//! | in | is |
+//! | --- | --- |
+//! | `log/` | segment files, vote file, the one thread that writes them |
+//! | `machine`, `snapshot`, `journal` | the applied state, its files, the events of the past |
+//! | `net/` | messages over HTTP: frames, client, server |
+//! | `batcher`, `gate`, `fence`, `identity` | the four pieces that openraft 0.9 leaves to its user |
+//! | `bootstrap`, `members`, `handover`, `refill` | forming the cluster, changing it, moving the leader, closing the journal's gaps |
+//! | `propose`, `handle`, `node` | the way of a command, the public face, how it all hangs together |
+//!
+//! A data folder holds `node.json` (who this is), `LOCK`, `log/` (segments and `vote`), `snap/` and
+//! `journal/`. Only the journal may be lost without harm: it is filled again from a peer.
+//!
+//! What it deliberately does not do: TLS (its place is in `net`), reads from followers without a
+//! quorum round other than plain local ones, and repair of a damaged disk (the node is replaced).
 
 mod batcher;
+mod bootstrap;
 mod clock;
 mod codec_impl;
 mod config;
@@ -13,6 +41,7 @@ mod faults;
 mod fence;
 mod gate;
 mod handle;
+mod handover;
 mod identity;
 mod journal;
 mod log;
@@ -21,6 +50,7 @@ mod members;
 mod net;
 mod node;
 mod propose;
+mod refill;
 mod snapshot;
 mod status;
 #[cfg(test)]

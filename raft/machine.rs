@@ -36,6 +36,9 @@ pub struct State<M: Machine> {
     fatal: watch::Sender<Option<String>>,
 }
 
+/// What one entry gave; events if it was a batch.
+type Done<E> = (Outcome, Option<EventBatch<E>>);
+
 #[derive(Clone, Default)]
 struct Inner<M> {
     machine: M,
@@ -121,8 +124,8 @@ impl<M: Machine> State<M> {
         StorageIOError::write_state_machine(AnyError::error(why)).into()
     }
 
-    /// Applies one entry; gives its events if it was a batch.
-    fn apply_one(&self, entry: Entry) -> Result<(Outcome, Option<EventBatch<M::Event>>), String> {
+    /// Applies one entry.
+    fn apply_one(&self, entry: Entry) -> Result<Done<M::Event>, String> {
         let log_id = entry.log_id;
         let batch = match entry.payload {
             EntryPayload::Normal(batch) => batch,
@@ -357,5 +360,119 @@ impl<M: Machine> RaftSnapshotBuilder<Types> for Builder<M> {
         });
         let built = built.await.unwrap_or_else(|e| Err(e.to_string()));
         built.map_err(|why: String| self.state.fail(why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::CommittedLeaderId;
+
+    use super::*;
+    use crate::journal::Bounds;
+    use crate::test_machine::Counter;
+
+    fn open(dir: &std::path::Path) -> (Arc<State<Counter>>, Applier<Counter>) {
+        let bounds = Bounds {
+            max_events: 100,
+            max_age_ms: 1000,
+        };
+        let (journal, _) = Journal::open(&dir.join("journal"), bounds, |_| None).unwrap();
+        let fatal = watch::Sender::new(None);
+        let state = Arc::new(State::open(dir.join("snap"), journal, 7, fatal).unwrap());
+        (state.clone(), Applier::new(state))
+    }
+
+    fn entry(term: u64, index: u64, at_ms: u64, schema: u16, items: &[(u64, u64)]) -> Entry {
+        let item = |(term, command): &(u64, u64)| Item {
+            term: *term,
+            command: codec::encode(command).unwrap().into(),
+        };
+        let items: Vec<Item> = items.iter().map(item).collect();
+        let items = codec::encode(&items).unwrap().into();
+        let batch = Batch {
+            schema,
+            origin: 7,
+            seq: 1,
+            at_ms,
+            wall_ms: 0,
+            items,
+        };
+        let log_id = LogId::new(CommittedLeaderId::new(term, 1), index);
+        Entry {
+            log_id,
+            payload: EntryPayload::Normal(batch),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decision_of_an_older_term_than_its_entry_is_void() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, mut applier) = open(dir.path());
+        let outcomes = applier
+            .apply([entry(3, 1, 10, 1, &[(3, 1), (2, 10), (0, 100)])])
+            .await
+            .unwrap();
+        let replies: Vec<bool> = outcomes[0].replies.iter().map(Option::is_some).collect();
+        assert_eq!(replies, vec![true, false, true]);
+        assert_eq!(state.read(|m| m.sum), 101);
+    }
+
+    #[tokio::test]
+    async fn a_stamp_that_lies_behind_is_lifted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, mut applier) = open(dir.path());
+        applier
+            .apply([entry(1, 1, 50, 1, &[(0, 1)])])
+            .await
+            .unwrap();
+        let outcomes = applier
+            .apply([entry(2, 2, 20, 1, &[(0, 1)])])
+            .await
+            .unwrap();
+        assert_eq!(outcomes[0].at_ms, 50);
+        assert_eq!(state.read(|m| m.last_ms), 50);
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_or_an_unreadable_command_is_fatal_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, mut applier) = open(dir.path());
+        assert!(applier.apply([entry(1, 1, 1, 2, &[(0, 1)])]).await.is_err());
+        let why = state.fatal.borrow().clone().unwrap();
+        assert!(
+            why.contains("schema 2") && why.contains("newer version"),
+            "{why}"
+        );
+        let mut bad = entry(1, 1, 1, 1, &[]);
+        if let EntryPayload::Normal(batch) = &mut bad.payload {
+            batch.items = vec![0xff; 20].into();
+        }
+        assert!(applier.apply([bad]).await.is_err());
+        assert_eq!((state.read(|m| m.sum), state.last()), (0, None));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_and_the_tail_give_the_same_as_the_whole_log() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (one, mut whole) = open(dirs[0].path());
+        let (two, mut part) = open(dirs[1].path());
+        let log: Vec<Entry> = (1..50).map(|i| entry(1, i, i * 3, 1, &[(0, i)])).collect();
+        whole.apply(log[..30].to_vec()).await.unwrap();
+        let snapshot = whole
+            .get_snapshot_builder()
+            .await
+            .build_snapshot()
+            .await
+            .unwrap();
+        whole.apply(log[30..].to_vec()).await.unwrap();
+        let mut events = two.events();
+        part.install_snapshot(&snapshot.meta, snapshot.snapshot)
+            .await
+            .unwrap();
+        let told = events.recv().await.unwrap();
+        assert!(told.reset && told.index == 30 && told.events.is_empty());
+        part.apply(log[30..].to_vec()).await.unwrap();
+        assert_eq!(one.read(Clone::clone), two.read(Clone::clone));
+        assert_eq!(two.journal.gap(), Some((0, 30)));
     }
 }

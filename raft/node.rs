@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::batcher::{self, Group};
@@ -24,8 +24,12 @@ use crate::net::wire::{
     self, Admin, Adopt, Chunk, Elect, Forward, Head, Introduction, JournalPart, JournalSince, Kind,
     Pong,
 };
+use crate::propose::FORWARDS;
 use crate::types::{Core, NodeId, Types};
-use crate::{Config, Leadership, Machine, Member, StartError, codec, fence, gate, members};
+use crate::{
+    Config, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
+    members, refill,
+};
 
 /// Groups of commands that wait for an entry; more are refused as overload.
 const QUEUE: usize = 8192;
@@ -45,6 +49,8 @@ pub struct Node<M: Machine> {
     pub log: LogView,
     pub links: Arc<Links>,
     pub groups: mpsc::Sender<Group>,
+    /// Places for commands on their way to the leader.
+    pub forwards: Semaphore,
     pub leadership: watch::Sender<Option<Leadership>>,
     /// Term whose opening entry this process has applied as leader.
     pub opened: AtomicU64,
@@ -105,6 +111,11 @@ impl<M: Machine> Node<M> {
             Applier::new(state.clone()),
         );
         let core = core.await.map_err(|e| StartError::Core(e.to_string()))?;
+        // The answer comes when the metrics show what is on disk; before, a node with data would
+        // look like a fresh one, to itself too.
+        core.is_initialized()
+            .await
+            .map_err(|e| StartError::Core(e.to_string()))?;
         let (groups, inbox) = mpsc::channel(QUEUE);
         let node = Arc::new(Node {
             config,
@@ -116,6 +127,7 @@ impl<M: Machine> Node<M> {
             log: view,
             links,
             groups,
+            forwards: Semaphore::new(FORWARDS),
             leadership: watch::Sender::new(None),
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
@@ -131,15 +143,15 @@ impl<M: Machine> Node<M> {
             node.clone(),
             node.closing.subscribe(),
         ));
-        if let Err(e) = members::check_cluster(&node).await {
+        if let Err(e) = bootstrap::check_cluster(&node).await {
             node.stop().await;
             return Err(e);
         }
         node.spawn(batcher::run(node.clone(), inbox));
         node.spawn(fence::run(node.clone()));
         node.spawn(gate::run(node.clone()));
-        node.spawn(members::bootstrap(node.clone()));
-        node.spawn(members::refill_journal(node.clone()));
+        node.spawn(bootstrap::run(node.clone()));
+        node.spawn(refill::run(node.clone()));
         Ok(node)
     }
 
@@ -332,7 +344,7 @@ impl<M: Machine> Handler for Node<M> {
             Kind::Hello => wire::pack_reply(&self.introduction()),
             Kind::Adopt => {
                 let Adopt { cluster } = read(kind, message)?;
-                wire::pack_reply(&members::be_adopted(self, cluster))
+                wire::pack_reply(&bootstrap::be_adopted(self, cluster))
             }
             Kind::Forward => {
                 let request: Forward = read(kind, message)?;
@@ -345,11 +357,11 @@ impl<M: Machine> Handler for Node<M> {
             }
             Kind::Elect => {
                 let request: Elect = read(kind, message)?;
-                wire::pack_reply(&members::stand_for_election(self, request).await)
+                wire::pack_reply(&handover::stand_for_election(self, request).await)
             }
             Kind::Journal => {
-                let JournalSince { index, limit } = read(kind, message)?;
-                let records = self.state.journal.raw_since(index, limit.min(1000));
+                let JournalSince { after, limit } = read(kind, message)?;
+                let records = self.state.journal.raw_after(after, limit.min(1000));
                 let records = records
                     .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
                 wire::pack_reply(&JournalPart { records })

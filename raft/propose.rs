@@ -17,6 +17,9 @@ use crate::{Applied, Machine, Member, ProposeError, codec, fence};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(80));
 /// A linearizable read is tried anew after this.
 const READ_TRY: Duration = Duration::from_millis(500);
+/// Commands on their way to the leader at a time. Each takes a connection there, and a storm of them
+/// must leave room for votes and pings.
+pub const FORWARDS: usize = 128;
 
 /// What one try came to.
 enum Try {
@@ -146,6 +149,9 @@ impl<M: Machine> Node<M> {
 
     /// Sends a command to the leader; gives up when another one is known.
     async fn forward(&self, (id, member): &(NodeId, Member), command: Blob, until: Instant) -> Try {
+        let Ok(Ok(_place)) = timeout_at(until, self.forwards.acquire()).await else {
+            return Try::Again;
+        };
         let left = until.saturating_duration_since(Instant::now());
         let request = Forward {
             command,

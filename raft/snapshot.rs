@@ -96,8 +96,11 @@ pub fn newest(dir: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, StartError> {
     Ok(None)
 }
 
+/// Index and term of a snapshot, which order them.
+type Age = (u64, u64);
+
 /// All snapshot files, newest first.
-fn list(dir: &Path) -> Result<Vec<((u64, u64), PathBuf)>, StartError> {
+fn list(dir: &Path) -> Result<Vec<(Age, PathBuf)>, StartError> {
     let mut files = Vec::new();
     for file in fs::read_dir(dir).map_err(io_at("cannot list", dir))? {
         let path = file.map_err(io_at("cannot list", dir))?.path();

@@ -27,7 +27,6 @@ pub type Entry = openraft::Entry<Types>;
 pub type LogId = openraft::LogId<NodeId>;
 pub type Vote = openraft::Vote<NodeId>;
 pub type StorageError = openraft::StorageError<NodeId>;
-pub type StorageIOError = openraft::StorageIOError<NodeId>;
 pub type SnapshotMeta = openraft::SnapshotMeta<NodeId, Member>;
 pub type StoredMembership = openraft::StoredMembership<NodeId, Member>;
 

@@ -5,7 +5,7 @@
 //! header := "HFLG" format:u16 0:u16 number:u64 crc:u32
 //! block  := "HFB1" body-length:u32 entries:u32 body-crc:u32 head-crc:u32 body
 //! body   := version:u8 flags:u8 term:u64 node:u64 index:u64 void-since:u64
-//!           (length:u32 crc:u32 entry)*
+//!           (length:u32 crc:u32 entry)* end:u8
 //! ```
 //! All numbers are little-endian, all checksums CRC-32. The checksum of a block's head also covers
 //! the file's number and the offset, so bytes of one block are never taken for another. `term`,
@@ -14,7 +14,7 @@
 //!
 //! A block is what one write and one fdatasync put down, and is only begun when the one before is
 //! durable. So a crash can damage nothing but the last block, and it shows: the block is short, or
-//! sectors of it are zeros. That is a torn tail, none of it was acknowledged, and it is cut.
+//! its end (which is never zero) or whole sectors of it are zeros. That is a torn tail, none of it was acknowledged, and it is cut.
 //! Anything else is damage to something that may have been acknowledged, and the node must not
 //! start with it.
 
@@ -32,6 +32,8 @@ const BLOCK_VERSION: u8 = 1;
 pub const HEADER_LEN: usize = 20;
 const HEAD_LEN: usize = 20;
 const FIXED_LEN: usize = 34;
+/// Last byte of a block: not zero, whichever bit of it flips.
+const END: u8 = 0xa5;
 const HAS_COMMITTED: u8 = 1;
 const HAS_VOID: u8 = 2;
 const ENTRY_HEAD_LEN: usize = 8;
@@ -122,6 +124,7 @@ pub fn block(
         });
         out.extend(entry);
     }
+    out.push(END);
     let body_len = (out.len() - HEAD_LEN) as u32;
     let body_crc = crc32fast::hash(&out[HEAD_LEN..]);
     out[..4].copy_from_slice(BLOCK_MAGIC);
@@ -226,9 +229,8 @@ fn read_block(bytes: &[u8], number: u64, offset: u64) -> Result<&[u8], Bad> {
         return Err(Bad::Torn);
     }
     if &head[..4] != BLOCK_MAGIC || u32_at(head, 16) != head_crc(&head[..16], number, offset) {
-        // A head may straddle two sectors, of which one was not written; the body then is zeros
-        // up to the next sector that was.
-        let torn = has_zero_sector(bytes, offset) && !has_block_behind(bytes, number, offset);
+        let unwritten = bytes[HEAD_LEN..].iter().all(|b| *b == 0) || has_zero_sector(bytes, offset);
+        let torn = unwritten && !has_block_behind(bytes, number, offset);
         return Err(if torn {
             Bad::Torn
         } else {
@@ -242,7 +244,7 @@ fn read_block(bytes: &[u8], number: u64, offset: u64) -> Result<&[u8], Bad> {
     let body = &bytes[HEAD_LEN..end];
     if crc32fast::hash(body) != u32_at(head, 12) {
         let last = bytes.len() == end || bytes[end..].iter().all(|b| *b == 0);
-        let torn = last && has_zero_sector(&bytes[..end], offset);
+        let torn = last && (bytes[end - 1] == 0 || has_zero_sector(&bytes[..end], offset));
         return Err(if torn {
             Bad::Torn
         } else {
@@ -253,6 +255,9 @@ fn read_block(bytes: &[u8], number: u64, offset: u64) -> Result<&[u8], Bad> {
 }
 
 fn read_entries(body: &[u8], body_at: usize, scan: &mut Scan) -> Result<(), (usize, String)> {
+    let Some((&END, body)) = body.split_last() else {
+        return Err((body_at, "a block without an end".into()));
+    };
     if body.len() < FIXED_LEN || body[0] != BLOCK_VERSION {
         return Err((
             body_at,
@@ -294,8 +299,8 @@ fn read_entries(body: &[u8], body_at: usize, scan: &mut Scan) -> Result<(), (usi
 fn has_zero_sector(bytes: &[u8], offset: u64) -> bool {
     let skip = (SECTOR - (offset % SECTOR as u64) as usize) % SECTOR;
     let zeros = |part: &[u8]| !part.is_empty() && part.iter().all(|b| *b == 0);
-    let inner = bytes.get(skip..).unwrap_or_default();
-    inner.chunks(SECTOR).any(zeros)
+    let (begun, whole) = bytes.split_at(skip.min(bytes.len()));
+    zeros(begun) || whole.chunks(SECTOR).any(zeros)
 }
 
 /// Whether a good block begins anywhere behind the bad one.

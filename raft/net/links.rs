@@ -23,7 +23,7 @@ use crate::types::{NodeId, Types};
 use crate::{Faults, Member, Secret, StartError};
 
 /// Connections to one peer that are kept open.
-const POOL: usize = 16;
+const POOL: usize = 128;
 /// Shorter than the server's patience with a silent connection, so that the client closes first.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(1);

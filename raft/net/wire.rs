@@ -255,10 +255,10 @@ pub struct Elect {
     pub last: Option<LogId>,
 }
 
-/// Asks for journal records after an index, at most this many.
+/// Asks for journal records behind one, at most this many.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct JournalSince {
-    pub index: u64,
+    pub after: (u64, u32),
     pub limit: usize,
 }
 

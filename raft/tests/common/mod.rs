@@ -64,7 +64,7 @@ impl Machine for Tally {
     }
 
     fn subject(event: &u64) -> Option<u64> {
-        (event % 2 == 0).then_some(*event)
+        event.is_multiple_of(2).then_some(*event)
     }
 }
 
