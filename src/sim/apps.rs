@@ -49,7 +49,7 @@ pub(crate) enum Refused {
     Scheme,
     /// 422: there is no such thing.
     Unknown,
-    /// 409: was not subscribed.
+    /// 422: was not subscribed.
     NotSubscribed,
 }
 

@@ -53,6 +53,9 @@ pub struct SimConfig {
     /// Numbers of phones that are configured, registered or not: their device state is UNAVAILABLE
     /// until they register, that of any other number INVALID.
     pub endpoints: Vec<String>,
+    /// How often, in percent, an endpoint that cannot be reached gives 500 in place of 409 when the
+    /// client chose the channel id. Both were seen on Asterisk 22.10.1.
+    pub unreachable_500_percent: u8,
     /// A second user, who may only read: name and password.
     pub read_only: Option<(String, String)>,
     /// How long an idle keep-alive connection is kept (Asterisk: 15 s).
@@ -83,6 +86,7 @@ impl SimConfig {
             sound_percent: 100,
             contexts: CONTEXTS.map(str::to_owned).to_vec(),
             endpoints: (1001..=1010).map(|number| number.to_string()).collect(),
+            unreachable_500_percent: 0,
             read_only: None,
             keep_alive: Duration::from_secs(15),
             session_limit: 100,
@@ -137,6 +141,14 @@ pub struct SimAsterisk {
     pub(crate) shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for SimAsterisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SimAsterisk")
+            .field(&self.shared.config.name)
+            .finish()
+    }
+}
+
 impl SimAsterisk {
     /// Starts it: listens, and answers ARI from now on.
     pub async fn start(config: SimConfig) -> Result<SimAsterisk, SimError> {
@@ -156,6 +168,7 @@ impl SimAsterisk {
             sound_percent: config.sound_percent,
             contexts: config.contexts.clone(),
             endpoints: config.endpoints.clone(),
+            unreachable_500_percent: config.unreachable_500_percent,
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or_default(),
         });
         let (trunk_in, trunk_messages) = mpsc::channel(TRUNK_MAX);

@@ -149,7 +149,7 @@ impl Pbx {
             "name": bridge.name,
             "channels": channels,
             "creationtime": self.stamp_at(bridge.created_at),
-            "video_mode": "none",
+            "video_mode": "talker",
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::pbx::Pbx;
 use crate::phone::{DeviceState, Habit, PhoneState};
 
 /// A caller of one Asterisk.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     pub(crate) asterisk: SimAsterisk,
     pub(crate) serial: u64,
@@ -96,7 +96,7 @@ impl Caller {
 }
 
 /// A phone registered at one Asterisk.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Phone {
     pub(crate) asterisk: SimAsterisk,
     pub(crate) number: String,

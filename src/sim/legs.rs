@@ -170,8 +170,7 @@ impl Pbx {
         let mut event = json!({
             "dialstatus": status,
             "forward": "",
-            "forwarded": "",
-            "dialstring": channel.endpoint().split_once('/').map_or("", |(_, resource)| resource),
+             "dialstring": channel.endpoint().split_once('/').map_or("", |(_, resource)| resource),
             "peer": self.channel_json(channel),
         });
         if let Place::DialLeg { parent } = channel.place

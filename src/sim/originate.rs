@@ -1,8 +1,9 @@
 //! `POST /channels`, `POST /channels/create`: making legs to phones and trunks.
 //!
-//! An endpoint that cannot be allocated and a duplicate id give the same 409 on the first (trap 3);
+//! An endpoint that cannot be allocated and a duplicate id may give the same 409 on the first (trap 3);
 //! only `create` tells them apart.
 
+use rand::Rng;
 use serde_json::Value;
 
 use crate::channel::{Ch, Far, Leg, Party, Place};
@@ -51,6 +52,9 @@ impl Pbx {
                 None => String::new(),
             };
             channel.caller = Party::new("", &number);
+            channel.exten = "s".to_owned();
+            channel.app_name = "AppDial2".to_owned();
+            channel.app_data = "(Outgoing Line)".to_owned();
         }
         ch
     }
@@ -70,9 +74,14 @@ impl Pbx {
             .resolve(&endpoint)
             .filter(|_| self.channels.len() < CHANNELS_MAX);
         let Some((far, tech_name)) = found.filter(|_| !taken) else {
-            return Err(match id {
-                Some(_) => error(409, "Channel with given unique ID already exists"),
-                None => allocation_failed(),
+            // Which of the two an endpoint that cannot be reached gives has been seen to vary, so a
+            // client has to take both for both (trap 3).
+            let percent = self.config.unreachable_500_percent;
+            let conflict = taken || (id.is_some() && self.rng.random_range(0..100) >= percent);
+            return Err(if conflict {
+                error(409, "Channel with given unique ID already exists")
+            } else {
+                allocation_failed()
             });
         };
         let ch = self.new_leg(id, far, &tech_name);

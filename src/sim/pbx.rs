@@ -41,6 +41,9 @@ pub struct PbxConfig {
     pub sound_percent: u32,
     /// Dialplan contexts that exist.
     pub contexts: Vec<String>,
+    /// How often, in percent, an endpoint that cannot be reached gives 500 in place of 409 when the
+    /// client chose the channel id. Both were seen on Asterisk 22.10.1.
+    pub unreachable_500_percent: u8,
     /// Numbers of phones that are configured, registered or not.
     pub endpoints: Vec<String>,
     /// Milliseconds since the Unix epoch at time 0; only for time stamps.
@@ -382,7 +385,13 @@ impl Pbx {
         if let Some(request) = how.request_fields() {
             self.channel_event(ch, "ChannelHangupRequest", request);
         }
-        if let Some(status) = how.dial_status {
+        let given_up = how.by == By::Ari
+            && self
+                .channels
+                .get(&ch)
+                .is_some_and(|c| matches!(c.place, Place::Leg) && c.leg.invited);
+        let given_up = given_up.then_some("NOANSWER");
+        if let Some(status) = how.dial_status.or(given_up) {
             self.dial_event(ch, status);
         }
         self.tell_far_end(ch, &how);

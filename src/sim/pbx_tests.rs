@@ -32,6 +32,7 @@ impl Bench {
             sound_percent: 100,
             contexts: vec!["fallback".into()],
             endpoints: vec![],
+            unreachable_500_percent: 50,
             wall_ms: 1_795_432_327_193,
         };
         Bench {
@@ -221,9 +222,15 @@ fn conflict_on_originate_has_two_meanings() {
     };
     assert_eq!(bench.does("POST", &originate("PJSIP/1001", "x")).0, 200);
     let duplicate = bench.does("POST", &originate("PJSIP/1001", "x"));
-    let unreachable = bench.does("POST", &originate("PJSIP/9999", "y"));
     assert_eq!(duplicate.0, 409);
-    assert_eq!(duplicate, unreachable);
+    let unreachable: Vec<_> = (0..20)
+        .map(|_| bench.does("POST", &originate("PJSIP/9999", "y")))
+        .collect();
+    assert!(
+        unreachable.contains(&duplicate),
+        "the same answer for another reason"
+    );
+    assert!(unreachable.contains(&(500, json!({ "error": "Allocation failed" }))));
     let without_id = bench.does("POST", "channels?endpoint=PJSIP/9999&app=QueueARI");
     assert_eq!(without_id, (500, json!({ "error": "Allocation failed" })));
     let create = |endpoint: &str, id: &str| {
@@ -335,7 +342,12 @@ fn music_queued_behind_sounds_plays_after_them() {
     bench.pass(400);
     assert_eq!(
         bench.kinds(),
-        ["PlaybackStarted", "PlaybackContinuing", "PlaybackFinished"]
+        [
+            "PlaybackStarted",
+            "PlaybackContinuing",
+            "PlaybackStarted",
+            "PlaybackFinished"
+        ]
     );
     assert_eq!(
         bench.hears(caller),

@@ -13,6 +13,8 @@ const SOUNDS: &str = include_str!("sounds.txt");
 const CUSTOM_MS: u64 = 1500;
 /// Length of one spoken digit or letter.
 const DIGIT_MS: u64 = 400;
+/// The most media in one playback.
+const MEDIA_MAX: usize = 200;
 /// The most playbacks alive at a time.
 const PLAYBACKS_MAX: usize = 50_000;
 
@@ -32,7 +34,6 @@ pub(crate) struct Playback {
     pub state: &'static str,
     paused: bool,
     due: bool,
-    played_something: bool,
 }
 
 /// What playing one medium comes to.
@@ -40,8 +41,8 @@ enum Length {
     Lasts(u64),
     /// No such sound: skipped.
     Missing,
-    /// Unknown scheme: never ends.
-    Forever,
+    /// Unknown scheme: it is gone without any event.
+    Lost,
 }
 
 impl Pbx {
@@ -53,7 +54,7 @@ impl Pbx {
         media: Vec<String>,
         language: String,
     ) -> Option<Value> {
-        if self.playbacks.len() >= PLAYBACKS_MAX {
+        if self.playbacks.len() >= PLAYBACKS_MAX || media.len() > MEDIA_MAX {
             return None;
         }
         let id = id.unwrap_or_else(|| self.uuid());
@@ -67,7 +68,6 @@ impl Pbx {
             state: "queued",
             paused: false,
             due: false,
-            played_something: false,
         };
         let json = self.playback_json(&playback);
         self.playbacks.insert(serial, playback);
@@ -130,40 +130,45 @@ impl Pbx {
             playback.due = true;
             return;
         }
-        playback.played_something = true;
-        playback.index += 1;
-        if playback.index < playback.media.len() {
-            playback.state = "continuing";
-            self.playback_event(serial, "PlaybackContinuing");
+        self.next_medium(serial, "done");
+    }
+
+    /// The current medium has ended in this state: the next one starts, or the playback ends.
+    fn next_medium(&mut self, serial: u64, state: &'static str) {
+        let Some(playback) = self.playbacks.get_mut(&serial) else {
+            return;
+        };
+        if playback.index + 1 >= playback.media.len() {
+            self.finish_playback(serial, state);
+            return;
         }
+        playback.state = "continuing";
+        self.playback_event(serial, "PlaybackContinuing");
+        if let Some(playback) = self.playbacks.get_mut(&serial) {
+            playback.index += 1;
+            playback.state = "playing";
+        }
+        self.playback_event(serial, "PlaybackStarted");
         self.play_current(serial);
     }
 
     fn play_current(&mut self, serial: u64) {
-        loop {
-            let Some(playback) = self.playbacks.get_mut(&serial) else {
-                return;
-            };
-            let Some(media) = playback.media.get(playback.index) else {
-                let state = if playback.played_something {
-                    "done"
-                } else {
-                    "failed"
-                };
-                self.finish_playback(serial, state);
-                return;
-            };
-            match length(media) {
-                Length::Lasts(ms) => {
-                    let ms = ms * u64::from(self.config.sound_percent) / 100;
-                    self.after(ms, Timer::PlaybackDone(serial));
-                    break;
-                }
-                Length::Forever => break,
-                Length::Missing => playback.index += 1,
+        let Some(playback) = self.playbacks.get(&serial) else {
+            return;
+        };
+        match playback
+            .media
+            .get(playback.index)
+            .map_or(Length::Missing, |media| length(media))
+        {
+            Length::Lasts(ms) => {
+                let ms = ms * u64::from(self.config.sound_percent) / 100;
+                self.after(ms, Timer::PlaybackDone(serial));
+                self.playback_heard(serial);
             }
+            Length::Missing => self.next_medium(serial, "failed"),
+            Length::Lost => self.end_playback(serial),
         }
-        self.playback_heard(serial);
     }
 
     fn playback_heard(&mut self, serial: u64) {
@@ -180,10 +185,15 @@ impl Pbx {
             return;
         };
         playback.state = state;
-        let target = playback.target;
         self.playback_event(serial, "PlaybackFinished");
-        self.playbacks.remove(&serial);
-        match target {
+        self.end_playback(serial);
+    }
+
+    fn end_playback(&mut self, serial: u64) {
+        let Some(playback) = self.playbacks.remove(&serial) else {
+            return;
+        };
+        match playback.target {
             Target::Channel(ch) => {
                 if let Some(channel) = self.channels.get_mut(&ch)
                     && channel.playing == Some(serial)
@@ -317,7 +327,7 @@ fn length(media: &str) -> Length {
         "number" if rest.parse::<i64>().is_ok() => digits(),
         "digits" | "characters" => digits(),
         "number" | "recording" | "tone" => Length::Missing,
-        _ => Length::Forever,
+        _ => Length::Lost,
     }
 }
 
@@ -350,7 +360,7 @@ mod tests {
             );
         }
         assert!(matches!(length("sound:no-such-sound"), Length::Missing));
-        assert!(matches!(length("bogus:x"), Length::Forever));
+        assert!(matches!(length("bogus:x"), Length::Lost));
         assert!(matches!(length("number:12"), Length::Lasts(800)));
     }
 }

@@ -12,7 +12,7 @@ use crate::pbx::{HangUp, Pbx, Timer};
 use crate::rest::{error, no_content};
 
 /// The most commands that may wait on one channel.
-const COMMANDS_MAX: usize = 1000;
+const COMMANDS_MAX: usize = 200;
 
 /// One thing for the channel's own thread to do. Those with a token answer only when done.
 #[derive(Debug, Clone)]
@@ -206,6 +206,7 @@ impl Pbx {
         if !self.app_active(app) {
             return false;
         }
+        self.set_variable(ch, "STASISSTATUS", "", false);
         let Some(channel) = self.channels.get_mut(&ch) else {
             return false;
         };
@@ -240,6 +241,7 @@ impl Pbx {
             channel.ring_tone = false;
         }
         self.drop_interest(ch, &app);
+        self.set_variable(ch, "STASISSTATUS", "SUCCESS", false);
         self.hearing_changed(ch);
     }
 
@@ -276,7 +278,6 @@ impl Pbx {
     fn continue_in_dialplan(&mut self, ch: Ch, to: Option<Destination>) {
         self.leave_bridge(ch);
         self.end_stasis(ch);
-        self.set_variable(ch, "STASISSTATUS", "SUCCESS", false);
         self.returned_from_stasis(ch, to);
     }
 

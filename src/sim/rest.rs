@@ -174,10 +174,9 @@ impl Pbx {
         }
         let mut some = Map::new();
         for section in only {
-            let value = all
-                .get(&section)
-                .ok_or_else(|| error(400, "Invalid parameter only"))?;
-            some.insert(section, value.clone());
+            if let Some(value) = all.get(&section) {
+                some.insert(section, value.clone());
+            }
         }
         Ok(ok(Value::Object(some)))
     }
@@ -211,7 +210,7 @@ impl Pbx {
                     done.map_err(|refused| match refused {
                         Refused::Scheme => error(400, "Invalid event source URI scheme"),
                         Refused::Unknown => error(422, "Event source does not exist"),
-                        Refused::NotSubscribed => error(409, "Event source was not subscribed to"),
+                        Refused::NotSubscribed => error(422, "Event source was not subscribed to"),
                     })?;
                 }
                 Ok(ok(self.app_json(name)))
@@ -233,7 +232,7 @@ impl Pbx {
             items
                 .cloned()
                 .map(Some)
-                .ok_or_else(|| error(400, "Bad Request"))
+                .ok_or_else(|| error(400, "Invalid format definition"))
         };
         let (allowed, disallowed) = (list("allowed")?, list("disallowed")?);
         let app = self
@@ -297,7 +296,10 @@ impl Pbx {
                     .map(|endpoint| self.endpoint_json(&endpoint));
                 Ok(ok(Value::Array(all.collect())))
             }
-            [_] => Err(error(404, "No Endpoints found - invalid tech")),
+            [tech] => Err(error(
+                404,
+                &format!("No Endpoints found - invalid tech {tech}"),
+            )),
             [tech, resource] => {
                 let endpoint = format!("{tech}/{resource}");
                 match self.endpoint_state(&endpoint) {
@@ -318,6 +320,13 @@ impl Pbx {
         let ([id] | [id, "control"]) = rest else {
             return Err(not_found());
         };
+        if rest.len() == 2
+            && request
+                .param("operation")
+                .is_none_or(|text| text.is_empty())
+        {
+            return Err(error(400, "Missing operation"));
+        }
         let serial = self
             .playback_by_id(id)
             .ok_or_else(|| error(404, "Playback not found"))?;
@@ -332,9 +341,6 @@ impl Pbx {
             }
             (2, "POST") => {
                 let operation = request.param("operation").unwrap_or_default();
-                if operation.is_empty() {
-                    return Err(error(400, "Missing operation"));
-                }
                 if self.control_playback(serial, &operation) {
                     Ok(no_content())
                 } else {
@@ -353,10 +359,13 @@ impl Pbx {
         if !self.apps.contains_key(&app) {
             return Err(error(404, "Application not found"));
         }
-        let variables = request
+        let mut variables = request
             .field("variables")
             .cloned()
             .unwrap_or_else(|| json!({}));
+        if variables.is_object() {
+            variables["eventname"] = name.into();
+        }
         let mut event = json!({ "eventname": name, "userevent": variables });
         for source in request.list("source") {
             let Some(("channel", id)) = source.split_once(':') else {

@@ -84,7 +84,8 @@ impl Pbx {
             return Err(error(409, &format!("Bridge with id '{id}' already exists")));
         }
         if !kind.split(',').all(|kind| TYPES.contains(&kind)) || self.bridges.len() >= BRIDGES_MAX {
-            return Err(error(500, "Unable to create bridge"));
+            let message = "Unable to create bridge. Possible duplicate bridge id";
+            return Err(error(500, message));
         }
         let br = self.new_bridge(id, request.param("name").unwrap_or_default(), kind);
         Ok(ok(self

@@ -91,11 +91,10 @@ impl Pbx {
         let cause = match (request.param("reason_code"), request.param("reason")) {
             (Some(code), _) => {
                 let code = code.parse::<u16>().ok().filter(|code| *code <= 127);
-                code.ok_or_else(|| error(400, "Invalid Reason Code"))?
+                code.ok_or_else(|| error(400, "Invalid reason for hangup reason code provided"))?
             }
-            (None, Some(reason)) => {
-                cause_of_reason(&reason).ok_or_else(|| error(400, "Invalid Reason"))?
-            }
+            (None, Some(reason)) => cause_of_reason(&reason)
+                .ok_or_else(|| error(400, "Invalid reason for hangup reason provided"))?,
             (None, None) => 16,
         };
         let ch = self.find(id)?;
