@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::asterisk_conf::{HTTP_PORT, Place, SIP_PORT, write};
 use super::block::Block;
 use super::proxy::Proxy;
+use super::wait::until_true;
 use super::{APP, ARI_PASSWORD, ARI_USER, LabError};
 
 /// Port of the proxy before ARI.
@@ -180,6 +181,7 @@ impl RealAsterisk {
         self.child = Some(child);
         self.wait_ready(start).await?;
         self.started_in = start.elapsed();
+        tracing::info!(asterisk = self.name, took = ?self.started_in, "asterisk is ready");
         Ok(())
     }
 
@@ -250,6 +252,17 @@ impl RealAsterisk {
         }
     }
 
+    /// Waits until the database on disk has this phone's contact.
+    pub async fn contact_kept(&self, number: &str) -> Result<(), LabError> {
+        let file = self.folder.join("db/astdb.sqlite3");
+        let key = format!("registrar/contact/{number};");
+        until_true("a contact on disk", || {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            bytes.windows(key.len()).any(|part| part == key.as_bytes())
+        })
+        .await
+    }
+
     /// Process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)
@@ -258,31 +271,10 @@ impl RealAsterisk {
     /// A global variable of the dialplan, `None` when it is not set.
     pub async fn global(&self, name: &str) -> Result<Option<String>, LabError> {
         let path = format!("/asterisk/variable?variable={name}");
-        let (status, body) = self.raw("GET", &path).await?;
+        let (status, body) = super::raw(&self.ari_direct(), "GET", &path).await?;
         let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         let text = value["value"].as_str().unwrap_or_default();
         Ok((status == 200 && !text.is_empty()).then(|| text.to_string()))
-    }
-
-    /// One request past our client.
-    pub async fn raw(&self, method: &str, path: &str) -> Result<(u16, String), LabError> {
-        let refused = |error: reqwest::Error| LabError::Refused(error.without_url().to_string());
-        let method = reqwest::Method::from_bytes(method.as_bytes())
-            .map_err(|error| LabError::Refused(error.to_string()))?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(30))
-            .build()
-            .map_err(refused)?;
-        let url = format!("http://{}:{HTTP_PORT}/ari{path}", self.ip);
-        let answer = client
-            .request(method, url)
-            .basic_auth(ARI_USER, Some(ARI_PASSWORD))
-            .send()
-            .await
-            .map_err(refused)?;
-        let status = answer.status().as_u16();
-        Ok((status, answer.text().await.map_err(refused)?))
     }
 }
 

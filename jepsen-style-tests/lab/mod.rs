@@ -11,10 +11,12 @@ mod block;
 mod proxy;
 mod rtp;
 mod scenario;
+mod sim;
 mod sipp;
 pub mod wait;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_ari::AriConfig;
@@ -23,6 +25,7 @@ pub use asterisk::RealAsterisk;
 pub use block::Block;
 pub use proxy::{Fault, Proxy};
 pub use rtp::Heard;
+pub use sim::{SimCaller, SimPbx, SimPhone};
 pub use sipp::{RealCaller, RealPhone};
 
 /// ARI user of every Asterisk in the lab.
@@ -126,11 +129,12 @@ pub enum LabError {
 }
 
 /// A piece of the loopback network with Asterisks in it.
-#[derive(Debug)]
 pub struct Lab {
     kind: Kind,
     block: Block,
     folder: PathBuf,
+    /// Joined by trunks, each with each.
+    sims: Mutex<Vec<holdfast_sim::SimAsterisk>>,
 }
 
 impl Lab {
@@ -142,6 +146,7 @@ impl Lab {
             kind,
             block,
             folder,
+            sims: Mutex::default(),
         })
     }
 
@@ -154,7 +159,13 @@ impl Lab {
                     RealAsterisk::start(self.block.clone(), name, folder).await?,
                 ))
             }
-            Kind::Sim => Err(LabError::Refused("the simulator is not wired yet".into())),
+            Kind::Sim => {
+                let pbx = SimPbx::start(&self.block, name).await?;
+                let mut sims = self.sims.lock().unwrap_or_else(PoisonError::into_inner);
+                sims.iter().for_each(|other| pbx.sim().join_trunk(other));
+                sims.push(pbx.sim().clone());
+                Ok(Pbx::Sim(pbx))
+            }
         }
     }
 
@@ -180,6 +191,8 @@ impl Drop for Lab {
 pub enum Pbx {
     /// A process.
     Real(RealAsterisk),
+    /// A simulator.
+    Sim(SimPbx),
 }
 
 impl Pbx {
@@ -188,6 +201,7 @@ impl Pbx {
     pub fn ari(&self) -> AriConfig {
         match self {
             Pbx::Real(pbx) => pbx.ari(),
+            Pbx::Sim(pbx) => pbx.ari(),
         }
     }
 
@@ -195,6 +209,7 @@ impl Pbx {
     pub fn name(&self) -> &str {
         match self {
             Pbx::Real(pbx) => pbx.name(),
+            Pbx::Sim(pbx) => pbx.name(),
         }
     }
 
@@ -202,6 +217,7 @@ impl Pbx {
     pub async fn call(&self, spec: CallSpec) -> Result<Caller, LabError> {
         match self {
             Pbx::Real(pbx) => Ok(Caller::Real(RealCaller::call(pbx, spec).await?)),
+            Pbx::Sim(pbx) => Ok(Caller::Sim(pbx.call(spec))),
         }
     }
 
@@ -209,6 +225,7 @@ impl Pbx {
     pub async fn phone(&self, number: &str, habit: Habit) -> Result<Phone, LabError> {
         match self {
             Pbx::Real(pbx) => Ok(Phone::Real(RealPhone::register(pbx, number, habit).await?)),
+            Pbx::Sim(pbx) => Ok(Phone::Sim(pbx.phone(number, habit))),
         }
     }
 
@@ -217,13 +234,15 @@ impl Pbx {
     pub async fn dialplan_result(&self, number: &str) -> Result<Option<String>, LabError> {
         match self {
             Pbx::Real(pbx) => pbx.global(&format!("HF_{number}")).await,
+            Pbx::Sim(pbx) => Ok(pbx.result(number)),
         }
     }
 
     /// One request to ARI past our client: status and body. For what the client must never send.
     pub async fn raw(&self, method: &str, path: &str) -> Result<(u16, String), LabError> {
         match self {
-            Pbx::Real(pbx) => pbx.raw(method, path).await,
+            Pbx::Real(pbx) => raw(&pbx.ari_direct(), method, path).await,
+            Pbx::Sim(pbx) => raw(&pbx.ari_direct(), method, path).await,
         }
     }
 
@@ -231,6 +250,19 @@ impl Pbx {
     pub async fn kill(&mut self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.kill().await,
+            Pbx::Sim(pbx) => {
+                pbx.sim().kill().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until a registration would outlive a kill: Asterisk writes contacts to its database
+    /// about a second late.
+    pub async fn contact_kept(&self, number: &str) -> Result<(), LabError> {
+        match self {
+            Pbx::Real(pbx) => pbx.contact_kept(number).await,
+            Pbx::Sim(_) => Ok(()),
         }
     }
 
@@ -238,6 +270,7 @@ impl Pbx {
     pub async fn restart(&mut self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.restart().await,
+            Pbx::Sim(pbx) => pbx.restart().await,
         }
     }
 
@@ -245,6 +278,10 @@ impl Pbx {
     pub fn pause(&self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.signal("STOP"),
+            Pbx::Sim(pbx) => {
+                pbx.sim().pause();
+                Ok(())
+            }
         }
     }
 
@@ -252,6 +289,10 @@ impl Pbx {
     pub fn resume(&self) -> Result<(), LabError> {
         match self {
             Pbx::Real(pbx) => pbx.signal("CONT"),
+            Pbx::Sim(pbx) => {
+                pbx.sim().resume();
+                Ok(())
+            }
         }
     }
 
@@ -259,6 +300,7 @@ impl Pbx {
     pub fn cut_websocket(&self, how_long: Duration) {
         match self {
             Pbx::Real(pbx) => pbx.proxy().cut_websockets(how_long),
+            Pbx::Sim(pbx) => pbx.proxy().cut_websockets(how_long),
         }
     }
 
@@ -266,8 +308,29 @@ impl Pbx {
     pub fn fault(&self, fault: Fault) {
         match self {
             Pbx::Real(pbx) => pbx.proxy().fault(fault),
+            Pbx::Sim(pbx) => pbx.proxy().fault(fault),
         }
     }
+}
+
+/// One request past our client.
+async fn raw(config: &AriConfig, method: &str, path: &str) -> Result<(u16, String), LabError> {
+    let refused = |error: reqwest::Error| LabError::Refused(error.without_url().to_string());
+    let method = reqwest::Method::from_bytes(method.as_bytes())
+        .map_err(|error| LabError::Refused(error.to_string()))?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .map_err(refused)?;
+    let answer = client
+        .request(method, format!("{}{path}", config.url))
+        .basic_auth(&config.username, Some(config.password.expose()))
+        .send()
+        .await
+        .map_err(refused)?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await.map_err(refused)?))
 }
 
 /// How a call ended, as the caller's telephone saw it.
@@ -286,6 +349,8 @@ pub enum CallEnd {
 pub enum Caller {
     /// By sipp.
     Real(RealCaller),
+    /// Simulated.
+    Sim(SimCaller),
 }
 
 impl Caller {
@@ -293,6 +358,10 @@ impl Caller {
     pub async fn hang_up(&self) -> Result<(), LabError> {
         match self {
             Caller::Real(caller) => caller.hang_up().await,
+            Caller::Sim(caller) => {
+                caller.hang_up();
+                Ok(())
+            }
         }
     }
 
@@ -300,6 +369,10 @@ impl Caller {
     pub async fn press(&self, digit: char) -> Result<(), LabError> {
         match self {
             Caller::Real(caller) => caller.press(digit).await,
+            Caller::Sim(caller) => {
+                caller.press(digit);
+                Ok(())
+            }
         }
     }
 
@@ -307,6 +380,7 @@ impl Caller {
     pub async fn wait_answered(&self) -> Result<u64, LabError> {
         match self {
             Caller::Real(caller) => caller.wait_answered().await,
+            Caller::Sim(caller) => caller.wait_answered().await,
         }
     }
 
@@ -314,6 +388,7 @@ impl Caller {
     pub async fn wait_ended(&self) -> Result<CallEnd, LabError> {
         match self {
             Caller::Real(caller) => caller.wait_ended().await,
+            Caller::Sim(caller) => caller.wait_ended().await,
         }
     }
 
@@ -321,6 +396,7 @@ impl Caller {
     pub fn has_ended(&self) -> bool {
         match self {
             Caller::Real(caller) => caller.has_ended(),
+            Caller::Sim(caller) => caller.has_ended(),
         }
     }
 
@@ -328,6 +404,7 @@ impl Caller {
     pub async fn hears(&self) -> Heard {
         match self {
             Caller::Real(caller) => caller.hears().await,
+            Caller::Sim(caller) => caller.hears(),
         }
     }
 
@@ -335,6 +412,7 @@ impl Caller {
     pub fn number(&self) -> &str {
         match self {
             Caller::Real(caller) => caller.number(),
+            Caller::Sim(caller) => caller.number(),
         }
     }
 }
@@ -344,6 +422,8 @@ impl Caller {
 pub enum Phone {
     /// By sipp.
     Real(RealPhone),
+    /// Simulated.
+    Sim(SimPhone),
 }
 
 impl Phone {
@@ -351,6 +431,7 @@ impl Phone {
     pub fn number(&self) -> &str {
         match self {
             Phone::Real(phone) => phone.number(),
+            Phone::Sim(phone) => phone.inner().number(),
         }
     }
 
@@ -358,6 +439,7 @@ impl Phone {
     pub fn times_rung(&self) -> u64 {
         match self {
             Phone::Real(phone) => phone.seen().rung,
+            Phone::Sim(phone) => phone.inner().times_rung(),
         }
     }
 
@@ -365,6 +447,7 @@ impl Phone {
     pub fn answered_calls(&self) -> u64 {
         match self {
             Phone::Real(phone) => phone.seen().answered,
+            Phone::Sim(phone) => phone.inner().answered(),
         }
     }
 
@@ -372,6 +455,7 @@ impl Phone {
     pub fn max_concurrent(&self) -> u64 {
         match self {
             Phone::Real(phone) => phone.seen().concurrent_max,
+            Phone::Sim(phone) => phone.inner().max_concurrent(),
         }
     }
 
@@ -379,6 +463,7 @@ impl Phone {
     pub fn causes(&self) -> Vec<u16> {
         match self {
             Phone::Real(phone) => phone.seen().causes,
+            Phone::Sim(phone) => phone.inner().causes(),
         }
     }
 
@@ -386,6 +471,10 @@ impl Phone {
     pub async fn set_habit(&mut self, habit: Habit) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.set_habit(habit).await,
+            Phone::Sim(phone) => {
+                phone.inner().set_habit(habit.into());
+                Ok(())
+            }
         }
     }
 
@@ -393,6 +482,10 @@ impl Phone {
     pub async fn hang_up(&self) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.hang_up().await,
+            Phone::Sim(phone) => {
+                phone.inner().hang_up();
+                Ok(())
+            }
         }
     }
 
@@ -400,6 +493,10 @@ impl Phone {
     pub async fn unregister(&self) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.unregister().await,
+            Phone::Sim(phone) => {
+                phone.inner().unregister();
+                Ok(())
+            }
         }
     }
 
@@ -407,6 +504,10 @@ impl Phone {
     pub async fn register(&self) -> Result<(), LabError> {
         match self {
             Phone::Real(phone) => phone.register_again().await,
+            Phone::Sim(phone) => {
+                phone.inner().register();
+                Ok(())
+            }
         }
     }
 }

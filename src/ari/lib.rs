@@ -20,6 +20,8 @@ mod client;
 mod config;
 mod error;
 mod event;
+#[cfg(test)]
+mod event_tests;
 pub mod grammar;
 mod http;
 mod model;

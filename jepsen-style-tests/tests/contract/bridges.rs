@@ -100,14 +100,8 @@ pub async fn contract_20_a_bridge_takes_all_channels_or_none(kind: Kind) {
     bench.watch.told("StasisEnd", &channel).await;
     assert_eq!(members().await, Some(vec![]), "an empty bridge stays");
     bench.client.destroy_bridge("bridge-1").await.unwrap();
-    assert!(
-        bench
-            .client
-            .destroy_bridge("bridge-1")
-            .await
-            .unwrap_err()
-            .is_gone()
-    );
+    let error = bench.client.destroy_bridge("bridge-1").await.unwrap_err();
+    assert!(error.is_gone(), "{error}");
 }
 
 pub async fn contract_21_prompts_come_in_order_and_music_does_not_resume(kind: Kind) {

@@ -13,6 +13,7 @@ pub async fn contract_23_a_killed_asterisk_forgets_calls_and_keeps_contacts(kind
     let (caller, _) = bench.caller("5551001").await;
     caller.wait_answered().await.unwrap();
     let before = bench.client.info().await.unwrap();
+    bench.pbx.contact_kept("1001").await.unwrap();
 
     bench.pbx.kill().await.unwrap();
     let closed = |item: &StreamItem| matches!(item, StreamItem::Down { .. }).then_some(());
@@ -164,8 +165,9 @@ pub async fn finding_04_a_lost_answer_is_unknown_and_its_repetition_is_safe(kind
     assert_eq!(again, Originated::AlreadyThere);
     eventually("one ring", || async { phone.times_rung() == 1 }).await;
 
+    let hasty = AriClient::new(&bench.pbx.ari()).unwrap();
     bench.pbx.fault(Fault::Slow(Duration::from_secs(4)));
-    let error = bench.client.info().await.unwrap_err();
+    let error = hasty.info().await.unwrap_err();
     bench.pbx.fault(Fault::None);
     assert!(matches!(error, AriError::OutcomeUnknown { .. }), "{error}");
     assert_eq!(phone.times_rung(), 1);

@@ -184,6 +184,7 @@ pub async fn contract_19_losers_see_answered_elsewhere(kind: Kind) {
     })
     .await;
     assert_eq!(bench.watch.destroyed("leg-1002").await.0, Some(26));
+    assert_eq!(bench.watch.destroyed("leg-1003").await.0, Some(26));
     assert!(winner.causes().is_empty());
 }
 

@@ -83,7 +83,7 @@ pub async fn contract_14_callers_outlive_the_event_socket(kind: Kind) {
         .await
         .unwrap()
         .expect("the application is kept");
-    assert_eq!(inside.channel_ids, [channel.clone()]);
+    assert_eq!(inside.channel_ids, [channel.as_str()]);
     assert_eq!(
         inside.device_names,
         [device.as_str()],
@@ -110,7 +110,7 @@ pub async fn contract_15_nothing_is_replayed(kind: Kind) {
     bench.watch.up(2).await;
     let app = bench.client.app();
     let inside = bench.client.application(app).await.unwrap().unwrap();
-    assert_eq!(inside.channel_ids, [stays_id.clone()], "the list is right");
+    assert_eq!(inside.channel_ids, [stays_id.as_str()], "the list is right");
     stays.hang_up().await.unwrap();
     bench.watch.told("StasisEnd", &stays_id).await;
     assert!(
