@@ -89,6 +89,10 @@ pub(crate) struct Caller {
     pub(crate) playback_until: Option<Instant>,
     pub(crate) retry_at: Option<Instant>,
     pub(crate) pause: Duration,
+    /// Since when the channel is in our hands.
+    entered: Instant,
+    /// When there was no quorum for long enough for this caller.
+    fallback_at: Option<Instant>,
     /// Failures in a row of steps that may be skipped.
     pub(crate) failures: u32,
     facts: VecDeque<Command>,
@@ -124,6 +128,8 @@ impl Caller {
             join: None,
             position: 0,
             playback_until,
+            entered: Instant::now(),
+            fallback_at: None,
             retry_at: None,
             pause: PAUSE.0,
             failures: 0,
@@ -223,7 +229,14 @@ impl Caller {
         let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
             || (self.call.is_none() && *wanted == Want::Nothing);
         let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
+        self.fallback_at = None;
         if *self.quorum.borrow() || !waits || !here {
+            return;
+        }
+        // Also who came later, or comes back from the dialplan at once, gets the same patience.
+        let due = self.entered + self.ctx.shared.config.timing.no_quorum_after.duration();
+        if Instant::now() < due {
+            self.fallback_at = Some(due);
             return;
         }
         let known = self.call;
@@ -287,10 +300,8 @@ impl Caller {
     }
 
     async fn wait(&mut self) {
-        let timers = [
-            self.retry_at,
-            self.playback_until.filter(|_| self.have.playback.is_some()),
-        ];
+        let playback = self.playback_until.filter(|_| self.have.playback.is_some());
+        let timers = [self.retry_at, playback, self.fallback_at];
         let next = timers.into_iter().flatten().min();
         let timer = async {
             match next {
@@ -325,6 +336,7 @@ impl Caller {
                 {
                     // Back from the dialplan: the same join is asked for again.
                     self.args.clone_from(args);
+                    self.entered = Instant::now();
                     self.settled
                         .retain(|fact| !matches!(fact, Command::CallerJoin(_)));
                     self.log("the caller is back from the dialplan");

@@ -34,6 +34,9 @@ impl NodeConfig {
             Some(secret) if secret.expose().chars().count() < SECRET_CHARS_MIN => problems.push(
                 format!("cluster.secret: is shorter than {SECRET_CHARS_MIN} characters"),
             ),
+            Some(secret) if !secret.expose().chars().all(|c| c.is_ascii_graphic()) => {
+                problems.push("cluster.secret: may hold printable ASCII without spaces only".into())
+            }
             Some(_) => {}
         }
         let (heartbeat, min, max) = (

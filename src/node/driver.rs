@@ -45,6 +45,8 @@ pub(crate) struct Driver {
     /// Channels of calls, to find the actor of a leg.
     pub(crate) calls: HashMap<CallId, String>,
     tasks: JoinSet<(String, u64)>,
+    /// Short work beside the actors; each has a deadline of its own.
+    pub(crate) errands: JoinSet<()>,
     spawned: u64,
     pub(crate) devices: Devices,
     devices_changed: bool,
@@ -106,6 +108,7 @@ impl Driver {
             actors: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
+            errands: JoinSet::new(),
             spawned: 0,
             devices: Devices::default(),
             devices_changed: false,
@@ -132,6 +135,7 @@ impl Driver {
                 biased;
                 () = stop(&mut stopping) => break,
                 Some(ended) = self.tasks.join_next() => self.actor_ended(ended),
+                Some(_) = self.errands.join_next() => {}
                 batch = self.applied.recv() => self.wake(batch),
                 Some(()) = self.lost.1.recv() => self.asterisk_lost(),
                 () = at(compare_at) => self.compare().await,
@@ -156,10 +160,10 @@ impl Driver {
         let compared = *self.ctx.sight.borrow() == Sight::Clear;
         self.ctx.sight.send_replace(Sight::Down);
         outbox.abort();
-        self.tasks.abort_all();
-        if let Some(probe) = self.probe.take() {
-            probe.abort();
-        }
+        // Its end is awaited, so that nothing holds the store when this returns.
+        let _ = outbox.await;
+        self.tasks.shutdown().await;
+        self.errands.shutdown().await;
         drop(self.stream);
         if compared {
             let epoch = self.ctx.epoch.load(Ordering::Acquire);
@@ -223,8 +227,8 @@ impl Driver {
         tracing::warn!(node = self.node(), %reason, "event socket of asterisk is closed");
         self.out_of_sight(&reason.to_string());
         if self.probe.is_none() {
-            let probe = tokio::spawn(probe(self.ctx.clone(), self.lost.0.clone()));
-            self.probe = Some(probe.abort_handle());
+            let probe = probe(self.ctx.clone(), self.lost.0.clone());
+            self.probe = Some(self.errands.spawn(probe));
         }
     }
 
@@ -261,12 +265,12 @@ impl Driver {
         }
     }
 
-    fn propose_down(&self, lost: bool) {
+    fn propose_down(&mut self, lost: bool) {
         let (ctx, epoch) = (self.ctx.clone(), self.ctx.epoch.load(Ordering::Acquire));
         if epoch == 0 {
             return;
         }
-        tokio::spawn(async move {
+        self.errands.spawn(async move {
             let down = Command::PbxDown {
                 pbx: ctx.pbx.clone(),
                 epoch,
@@ -341,7 +345,8 @@ impl Driver {
                 self.enter(*channel, args);
             }
             (Route::Feature(code), Event::StasisStart { channel, args, .. }) => {
-                tokio::spawn(features::serve(self.ctx.clone(), *channel, args, code));
+                self.errands
+                    .spawn(features::serve(self.ctx.clone(), *channel, args, code));
             }
             (Route::Caller(id), event) => {
                 if let Some((_, actor)) = self.actors.get(&id) {
@@ -387,7 +392,7 @@ impl Driver {
     }
 
     /// A leg that no call of ours wants.
-    fn hang_up_stale(&self, event: &Event) {
+    fn hang_up_stale(&mut self, event: &Event) {
         let ended = matches!(
             event,
             Event::ChannelDestroyed { .. } | Event::StasisEnd { .. }
@@ -397,14 +402,14 @@ impl Driver {
         }
     }
 
-    pub(crate) fn hang_up(&self, channel: String) {
+    pub(crate) fn hang_up(&mut self, channel: String) {
         tracing::info!(node = self.node(), channel, "stale leg hung up");
         self.ctx
             .shared
             .metrics
             .update(|metrics| metrics.legs_stale += 1);
         let ari = self.ctx.ari.clone();
-        tokio::spawn(async move {
+        self.errands.spawn(async move {
             if let Err(error) = ari.hangup(&channel, HangupReason::Normal).await
                 && !error.is_gone()
             {
@@ -425,7 +430,7 @@ impl Driver {
             ctx.shared
                 .metrics
                 .update(|metrics| metrics.callers_refused += 1);
-            tokio::spawn(async move {
+            self.errands.spawn(async move {
                 let full = [(Var::QUEUESTATUS, "FULL")];
                 if ctx.ari.set_variables(&id, &full).await.is_ok() {
                     let _ = ctx

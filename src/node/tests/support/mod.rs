@@ -128,7 +128,7 @@ impl Cluster {
             config.cluster.listen = *port;
             config.cluster.join = ports.iter().map(SocketAddr::to_string).collect();
             config.cluster.bootstrap_expect = names.len();
-            config.cluster.secret = Some(Secret::new("a secret for the tests only"));
+            config.cluster.secret = Some(Secret::new("a-secret-for-the-tests-only"));
             config.timing.asterisk_lost_after = Some(Span::ms(500));
             config.asterisk = Some(AsteriskSection {
                 url: sim.ari_url(),
@@ -165,7 +165,11 @@ impl Cluster {
 
     /// Makes an agent with a home, a member of the queues, and logs in.
     pub async fn agent(&self, id: &str, home: &str, queues: &[&str]) {
-        let node = self.up();
+        self.agent_by(self.up(), id, home, queues).await;
+    }
+
+    /// The same, by way of a given node.
+    pub async fn agent_by(&self, node: &TestNode, id: &str, home: &str, queues: &[&str]) {
         let (agent, home) = (agent(id), vec![PbxId::new(home).expect("a name")]);
         let settings = AgentSettings {
             home,

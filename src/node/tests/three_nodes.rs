@@ -1,0 +1,352 @@
+//! Three nodes, each beside its own simulated Asterisk: one line over all of them, and what
+//! happens to it when a node, an Asterisk, an event socket or the quorum is lost.
+
+mod support;
+
+use holdfast_acd::call::Phase;
+use holdfast_acd::pbx::Sight;
+use holdfast_acd::settings::{QueueSettings, Strategy};
+use holdfast_acd::{CallId, PbxId, State};
+use holdfast_node::config::Span;
+use holdfast_sim::{CallSpec, Caller, CallerState, Habit, Hearing};
+use std::time::Duration;
+use support::*;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn plain() -> QueueSettings {
+    QueueSettings {
+        ring_time_ms: 30_000,
+        strategy: Strategy::RrMemory,
+        ..QueueSettings::default()
+    }
+}
+
+fn answer(after_ms: u64, talk_ms: Option<u64>) -> Habit {
+    Habit::Answer { after_ms, talk_ms }
+}
+
+fn waiting(state: &State) -> Vec<CallId> {
+    state
+        .queue(&queue("support"))
+        .map(|q| q.line.iter().map(|p| p.call).collect())
+        .unwrap_or_default()
+}
+
+/// Callers at the given Asterisks, one after the other, so that their order is known.
+async fn callers(cluster: &Cluster, at: &[usize]) -> Vec<Caller> {
+    let mut callers = Vec::new();
+    let before = cluster.up().handle().read(|state| waiting(state).len());
+    for (n, node) in at.iter().enumerate() {
+        let number = format!("555{n:04}");
+        callers.push(
+            cluster.nodes[*node]
+                .sim
+                .place_call(CallSpec::new("q-support", &number)),
+        );
+        for node in cluster.nodes.iter().filter(|node| node.runs()) {
+            node.until("the caller waits", |s| waiting(s).len() == before + n + 1)
+                .await;
+        }
+    }
+    callers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_three_asterisks_are_answered_in_order_by_one_agent() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let callers = callers(&cluster, &[2, 0, 1, 1, 0, 2]).await;
+    let phone = cluster.nodes[0].sim.phone("1001", answer(10, Some(500)));
+    cluster.agent("1001", "a", &["support"]).await;
+    let mut ended = Vec::new();
+    for caller in &callers {
+        let end = tokio::time::timeout(LONG, caller.ended())
+            .await
+            .expect("answered in time");
+        assert_eq!(end.talked_to, ["1001"]);
+        ended.push(caller.clone());
+    }
+    let answered = cluster
+        .first()
+        .handle()
+        .read(|state| state.queue(&queue("support")).unwrap().counters.answered);
+    assert_eq!(
+        (answered, phone.answered(), phone.max_concurrent()),
+        (6, 6, 1)
+    );
+    let order = cluster
+        .first()
+        .handle()
+        .raft()
+        .journal()
+        .since(0, 10_000)
+        .unwrap();
+    let connected: Vec<u64> = order
+        .iter()
+        .filter_map(|record| match &record.event {
+            holdfast_acd::Event::CallConnected { call, .. } => Some(call.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(connected, [1, 2, 3, 4, 5, 6]);
+    for node in &cluster.nodes {
+        empty(&node.sim).await;
+        released(node).await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_survives_the_leader_and_talks_go_on() {
+    log();
+    let mut cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let leader = cluster.leader().await;
+    let (one, two) = ((leader + 1) % 3, (leader + 2) % 3);
+    // One talk at a follower, then a line over all three.
+    let talker = cluster.nodes[one].sim.phone("1001", answer(10, None));
+    cluster.agent("1001", NAMES[one], &["support"]).await;
+    let talking = cluster.nodes[one]
+        .sim
+        .place_call(CallSpec::new("q-support", "1"));
+    until(&cluster.nodes[one].sim, "they talk", |_| {
+        talking.state() == CallerState::Talking
+    })
+    .await;
+    let waiting_callers = callers(&cluster, &[one, leader, two, one]).await;
+    let order = cluster.nodes[one].handle().read(waiting);
+    cluster.nodes[leader].faults.isolate(true);
+    let follower = &cluster.nodes[one];
+    follower
+        .until("the lost node is away", |state| {
+            let lost = PbxId::new(NAMES[leader]).unwrap();
+            state
+                .pbx(&lost)
+                .is_some_and(|pbx| pbx.sight == Sight::NodeAway)
+        })
+        .await;
+    assert_eq!(talking.state(), CallerState::Talking);
+    assert_eq!(follower.handle().read(waiting), order);
+    // Distribution goes on for those who live.
+    let phone = cluster.nodes[two].sim.phone("1002", answer(10, None));
+    cluster
+        .agent_by(follower, "1002", NAMES[two], &["support"])
+        .await;
+    until(
+        &cluster.nodes[one].sim,
+        "the first in the line talks",
+        |_| waiting_callers[0].talking_to().as_deref() == Some("1002"),
+    )
+    .await;
+    assert_eq!((phone.answered(), talker.answered()), (1, 1));
+    // The lost one comes back, and its caller has the old place.
+    cluster.nodes[leader].faults.heal();
+    cluster.nodes[two]
+        .until("it is back", |state| {
+            let lost = PbxId::new(NAMES[leader]).unwrap();
+            state.pbx(&lost).is_some_and(|pbx| pbx.sight == Sight::Up)
+        })
+        .await;
+    assert_eq!(cluster.nodes[two].handle().read(waiting), order[1..]);
+    waiting_callers[0].hang_up();
+    until(
+        &cluster.nodes[leader].sim,
+        "the second in the line talks",
+        |_| waiting_callers[1].talking_to().as_deref() == Some("1002"),
+    )
+    .await;
+    for node in &mut cluster.nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_restarted_picks_its_callers_up_at_their_old_places() {
+    log();
+    let mut cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let waiting_callers = callers(&cluster, &[0, 1, 0]).await;
+    let order = cluster.nodes[1].handle().read(waiting);
+    cluster.nodes[0].stop().await;
+    assert!(matches!(
+        heard(&waiting_callers[0]).last(),
+        Some(Hearing::Music { .. })
+    ));
+    // New callers there fail over in the dialplan at once.
+    let late = cluster.nodes[0]
+        .sim
+        .place_call(CallSpec::new("q-support", "9"));
+    let end = tokio::time::timeout(LONG, late.ended()).await.unwrap();
+    assert_eq!(
+        end.dialplan.get("STASISSTATUS").map(String::as_str),
+        Some("FAILED")
+    );
+    cluster.nodes[0].start().await;
+    cluster.nodes[0].connected().await;
+    assert_eq!(cluster.nodes[0].handle().read(waiting), order);
+    assert!(matches!(
+        heard(&waiting_callers[0]).last(),
+        Some(Hearing::Music { .. })
+    ));
+    let phone = cluster.nodes[1].sim.phone("1001", answer(10, Some(500)));
+    cluster.agent("1001", "b", &["support"]).await;
+    for caller in &waiting_callers {
+        let end = tokio::time::timeout(LONG, caller.ended())
+            .await
+            .expect("answered in time");
+        assert_eq!(end.talked_to, ["1001"]);
+    }
+    assert_eq!(phone.max_concurrent(), 1);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_cut_of_the_event_socket_the_state_agrees_with_asterisk() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let node = &cluster.nodes[0];
+    let before = callers(&cluster, &[0, 0, 1]).await;
+    let phone = node.sim.phone("1001", answer(10, None));
+    cluster.agent("1001", "a", &["support"]).await;
+    until(&node.sim, "one talks", |_| {
+        before[0].state() == CallerState::Talking
+    })
+    .await;
+    node.sim.refuse_websockets(Duration::from_secs(2));
+    let mut ari = node.handle().ari_watch();
+    tokio::time::timeout(LONG, ari.wait_for(|s| !s.connected))
+        .await
+        .unwrap()
+        .unwrap();
+    // While nobody looks the talk ends and one who waits gives up.
+    phone.set_habit(Habit::NoAnswer);
+    before[1].hang_up();
+    phone.hang_up();
+    node.connected().await;
+    node.until("the state agrees", |state| {
+        waiting(state).len() <= 1 && state.calls().count() == 1
+    })
+    .await;
+    until(&node.sim, "nothing is left but the ring", |sim| {
+        sim.bridges().is_empty() && sim.channels().iter().all(|c| c.phone.is_some())
+    })
+    .await;
+    assert_eq!(before[2].state(), CallerState::Waiting);
+    phone.set_habit(answer(10, None));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_an_asterisk_dies_its_calls_end_and_it_is_used_again_when_it_is_back() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let phone = cluster.nodes[1].sim.phone("1001", answer(10, None));
+    cluster.agent("1001", "b", &["support"]).await;
+    let node = &cluster.nodes[0];
+    let talking = node.sim.place_call(CallSpec::new("q-support", "1"));
+    until(&node.sim, "they talk", |_| {
+        talking.state() == CallerState::Talking
+    })
+    .await;
+    let other = callers(&cluster, &[0, 1]).await;
+    node.sim.kill().await;
+    // The agent hears nothing any more and hangs up; else the phone is busy until it notices.
+    phone.hang_up();
+    // The agent is free for the caller of the other Asterisk.
+    until(&cluster.nodes[1].sim, "the other caller talks", |_| {
+        other[1].talking_to().as_deref() == Some("1001")
+    })
+    .await;
+    cluster.nodes[2]
+        .until("lost calls are gone", |state| state.calls().count() == 1)
+        .await;
+    node.sim.restart().await.unwrap();
+    node.connected().await;
+    other[1].hang_up();
+    let again = node.sim.place_call(CallSpec::new("q-support", "2"));
+    until(&node.sim, "it is used again", |_| {
+        again.state() == CallerState::Talking
+    })
+    .await;
+    assert_eq!(phone.max_concurrent(), 1);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_callers_keep_music_and_then_go_to_the_fallback() {
+    log();
+    let cluster = Cluster::start_with(&NAMES, |config| {
+        config.timing.no_quorum_after = Span::ms(3_000);
+    })
+    .await;
+    let mut settings = plain();
+    settings.fallback.context = Some("fallback".into());
+    settings.fallback.exten = Some("100".into());
+    cluster.queue("support", settings).await;
+    let known = callers(&cluster, &[0]).await;
+    cluster.nodes[0].faults.isolate(true);
+    let fresh = cluster.nodes[0]
+        .sim
+        .place_call(CallSpec::new("q-support", "7"));
+    until(&cluster.nodes[0].sim, "the new caller hears music", |_| {
+        matches!(heard(&fresh).last(), Some(Hearing::Music { .. }))
+    })
+    .await;
+    for caller in known.iter().chain([&fresh]) {
+        let end = tokio::time::timeout(LONG, caller.ended())
+            .await
+            .expect("the fallback in time");
+        let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
+        assert_eq!(status, Some("NOQUORUM"), "{:?}", end);
+        let heard = heard(caller);
+        let waited = heard.iter().skip(1).take(heard.len().saturating_sub(2));
+        assert!(waited.clone().all(|h| *h != Hearing::Silence), "{heard:?}");
+    }
+    cluster.nodes[0].faults.heal();
+    released(&cluster.nodes[1]).await;
+    let outcome = cluster.nodes[1]
+        .handle()
+        .read(|state| state.queue(&queue("support")).unwrap().counters.no_quorum);
+    // The new one counts only if his asking to join was written later.
+    assert!((1..=2).contains(&outcome), "{outcome}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_of_another_asterisk_is_reached_through_the_trunk_and_only_once() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let phone = cluster.nodes[2].sim.phone("1001", answer(200, Some(300)));
+    cluster.agent("1001", "c", &["support"]).await;
+    let all: Vec<Caller> = (0..9)
+        .map(|n| {
+            let number = format!("555{n:04}");
+            cluster.nodes[n % 3]
+                .sim
+                .place_call(CallSpec::new("q-support", &number))
+        })
+        .collect();
+    for caller in &all {
+        let end = tokio::time::timeout(LONG, caller.ended())
+            .await
+            .expect("answered in time");
+        assert_eq!(end.talked_to, ["1001"]);
+    }
+    assert_eq!((phone.answered(), phone.max_concurrent()), (9, 1));
+    for node in &cluster.nodes {
+        empty(&node.sim).await;
+        released(node).await;
+        let connected = |state: &State| {
+            state
+                .calls()
+                .any(|call| matches!(call.phase, Phase::Connected { .. }))
+        };
+        assert!(!node.handle().read(connected));
+    }
+    cluster.stop().await;
+}
