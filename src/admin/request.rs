@@ -180,7 +180,7 @@ impl Search<'_> {
             if self.tries > 0 {
                 self.tries -= 1;
                 if let Err(error) = serde_json::from_value::<T>(only(self.root, path)) {
-                    let text = error.to_string();
+                    let text = crate::unknown::shortened(&error.to_string());
                     if !self.walk::<T>(path, inner) && !text.starts_with("missing field") {
                         self.errors.push(FieldError {
                             pointer: pointer(path),
