@@ -124,7 +124,11 @@ impl Book {
             _ => &["media_uri"],
         };
         for media in fields.iter().filter_map(|field| playback[*field].as_str()) {
-            let mut of_caller = self.played.iter().rev().filter(|played| played.caller == caller);
+            let mut of_caller = self
+                .played
+                .iter()
+                .rev()
+                .filter(|played| played.caller == caller);
             if of_caller.next().is_some_and(|last| last.media == media) {
                 continue;
             }

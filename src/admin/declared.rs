@@ -6,6 +6,7 @@
 
 use crate::settings::{AgentDoc, MemberDoc, Named, QueueDoc};
 use crate::task::{self, TaskDoc};
+use crate::unknown::shortened;
 use holdfast_acd::settings::Template;
 use holdfast_acd::{AgentId, Config, QueueName};
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ pub fn read_toml(file: &str, text: &str) -> Result<Config, FileError> {
     let declared: Declared = match toml::from_str(text) {
         Ok(declared) => declared,
         Err(error) => {
-            let what = error.message().to_owned();
+            let what = shortened(error.message());
             return fail(vec![place(text, error.span(), what)]);
         }
     };

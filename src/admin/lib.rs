@@ -30,6 +30,7 @@ pub mod settings;
 mod task;
 #[cfg(test)]
 mod tests_declared;
+mod unknown;
 mod view;
 mod words;
 

@@ -289,13 +289,13 @@ fn node(app: &App, registry: &mut Registry) {
         registry,
         "node_callers_no_quorum",
         "Callers let go for want of a quorum",
-        { m.callers_no_quorum },
+        m.callers_no_quorum,
     );
     counter(
         registry,
         "node_channels_unreadable",
         "Channels Asterisk cannot describe",
-        { m.channels_unreadable },
+        m.channels_unreadable,
     );
     counter(
         registry,
@@ -406,7 +406,7 @@ impl EncodeMetric for Buckets {
         let bounds = BUCKETS_MS
             .iter()
             .map(|ms| *ms as f64 / 1000.0)
-            .chain([f64::MAX]);
+            .chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(self.0.buckets).collect();
         let sum = self.0.sum_ms as f64 / 1000.0;
         encoder.encode_histogram::<NoLabelSet>(sum, self.0.count, &buckets, None)

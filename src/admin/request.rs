@@ -127,8 +127,13 @@ pub fn json_value(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
         return Ok(Value::Object(Map::new()));
     }
     expect_json(headers)?;
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))
+    let value = serde_json::from_slice(body)
+        .map_err(|error| ApiError::BadRequest(format!("the body is not JSON: {error}")))?;
+    match value {
+        Value::Object(_) => Ok(value),
+        // A list would be read as the fields of an object in their order.
+        _ => Err(ApiError::BadRequest("the body is not a JSON object".into())),
+    }
 }
 
 /// A body as `T`.
@@ -175,7 +180,7 @@ impl Search<'_> {
             if self.tries > 0 {
                 self.tries -= 1;
                 if let Err(error) = serde_json::from_value::<T>(only(self.root, path)) {
-                    let text = error.to_string();
+                    let text = crate::unknown::shortened(&error.to_string());
                     if !self.walk::<T>(path, inner) && !text.starts_with("missing field") {
                         self.errors.push(FieldError {
                             pointer: pointer(path),

@@ -89,6 +89,8 @@ pub(crate) struct Caller {
     pub(crate) playback_until: Option<Instant>,
     pub(crate) retry_at: Option<Instant>,
     pub(crate) pause: Duration,
+    /// When an agent answered last.
+    pub(crate) answered_at: Option<Instant>,
     /// Since when the channel is in our hands.
     entered: Instant,
     /// When there was no quorum for long enough for this caller.
@@ -128,6 +130,7 @@ impl Caller {
             join: None,
             position: 0,
             playback_until,
+            answered_at: None,
             entered: Instant::now(),
             fallback_at: None,
             retry_at: None,
@@ -181,6 +184,10 @@ impl Caller {
                 match step {
                     Step::Propose(fact) => self.note(fact),
                     Step::Join if sight != Sight::Clear => {}
+                    Step::Join if self.join.is_some() => {
+                        let join = self.join.clone().map(Command::CallerJoin);
+                        join.into_iter().for_each(|join| self.note(join));
+                    }
                     _ if sight == Sight::Down => {}
                     step => {
                         acted = true;
@@ -282,6 +289,9 @@ impl Caller {
             .is_some_and(|(command, _)| *command == fact);
         if in_flight || self.settled.contains(&fact) || self.facts.contains(&fact) {
             return;
+        }
+        if matches!(fact, Command::OfferAnswer { .. }) {
+            self.answered_at = Some(Instant::now());
         }
         if self.facts.len() < FACTS_MAX {
             self.facts.push_back(fact);

@@ -22,6 +22,7 @@ impl Devices {
     /// Everything anew, after the event socket was opened: subscribes to all and asks for all.
     pub async fn renew(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
         self.watched.clear();
+        ctx.devices.lock().told.clear();
         self.extend(ctx).await
     }
 
@@ -39,6 +40,8 @@ impl Devices {
             let known = self.watched.get(endpoint.as_str());
             if known.is_none_or(|agents| !agents.contains(&agent)) {
                 fresh.push(endpoint.clone());
+                // May be another agent of the same name, of whom the replica knows nothing.
+                ctx.devices.lock().told.remove(&agent);
             }
             now.entry(endpoint.as_str().into())
                 .or_default()
@@ -63,7 +66,7 @@ impl Devices {
         Ok(())
     }
 
-    /// Proposes a device's state for its agents, where the replica has another.
+    /// Proposes a device's state for its agents, where another was told.
     pub fn report(&self, ctx: &Arc<Ctx>, device: &str, state: holdfast_ari::DeviceState) {
         let Some(agents) = self.watched.get(device) else {
             return;
@@ -76,12 +79,7 @@ impl Devices {
                     .agent(agent)
                     .and_then(|agent| agent.devices.get(&ctx.pbx).copied())
             });
-            let fact = Command::AgentDevice {
-                pbx: ctx.pbx.clone(),
-                agent: agent.clone(),
-                state,
-            };
-            ctx.devices.send(agent.clone(), fact, known == Some(state));
+            ctx.devices.send(agent, state, known);
         }
     }
 }
@@ -110,9 +108,10 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct Facts {
-    waiting: BTreeMap<AgentId, Command>,
-    /// Whose are being written: the replica may know them already or not.
-    sending: BTreeSet<AgentId>,
+    waiting: BTreeMap<AgentId, DeviceState>,
+    /// What this node said last. The own replica is no witness for it: it may be behind what the
+    /// leader has acknowledged, and would make a phone that rang for a moment ring for ever.
+    told: BTreeMap<AgentId, DeviceState>,
 }
 
 impl Outbox {
@@ -123,15 +122,14 @@ impl Outbox {
         }
     }
 
-    /// `known`: the replica has this state already, so it is sent only over one that waits or is
-    /// on its way, which would else have the last word.
-    fn send(&self, agent: AgentId, fact: Command, known: bool) {
+    /// `known` is what the replica has, which counts only while nothing was told.
+    fn send(&self, agent: &AgentId, state: DeviceState, known: Option<DeviceState>) {
         let mut facts = self.lock();
-        let alone = !facts.waiting.contains_key(&agent) && !facts.sending.contains(&agent);
-        if known && alone {
+        if facts.told.get(agent).copied().or(known) == Some(state) {
             return;
         }
-        facts.waiting.insert(agent, fact);
+        facts.told.insert(agent.clone(), state);
+        facts.waiting.insert(agent.clone(), state);
         self.wake.notify_one();
     }
 
@@ -145,20 +143,23 @@ impl Outbox {
     pub async fn run(ctx: Arc<Ctx>) {
         loop {
             ctx.devices.wake.notified().await;
-            let waiting = {
-                let mut facts = ctx.devices.lock();
-                let waiting = std::mem::take(&mut facts.waiting);
-                facts.sending = waiting.keys().cloned().collect();
-                waiting
-            };
-            stream::iter(waiting.into_values())
-                .for_each_concurrent(64, |fact| async {
-                    if let Err(error) = ctx.proposer.propose(fact).await {
-                        tracing::warn!(%error, "a device state could not be written");
+            let waiting = std::mem::take(&mut ctx.devices.lock().waiting);
+            stream::iter(waiting)
+                .for_each_concurrent(64, |(agent, state)| {
+                    let ctx = &ctx;
+                    async move {
+                        let fact = Command::AgentDevice {
+                            pbx: ctx.pbx.clone(),
+                            agent: agent.clone(),
+                            state,
+                        };
+                        if let Err(error) = ctx.proposer.propose(fact).await {
+                            tracing::warn!(%error, "a device state could not be written");
+                            ctx.devices.lock().told.remove(&agent);
+                        }
                     }
                 })
                 .await;
-            ctx.devices.lock().sending.clear();
         }
     }
 }
@@ -166,21 +167,21 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_acd::PbxId;
 
     #[test]
-    fn a_state_that_the_replica_knows_follows_an_older_one_that_is_on_its_way() {
+    fn a_state_that_the_replica_still_has_follows_another_that_was_told() {
         let agent = AgentId::new("1001").expect("it fits the grammar");
-        let idle = Command::AgentDevice {
-            pbx: PbxId::new("a").expect("it fits the grammar"),
-            agent: agent.clone(),
-            state: DeviceState::NotInUse,
-        };
         let outbox = Outbox::new();
-        outbox.send(agent.clone(), idle.clone(), true);
-        assert!(outbox.lock().waiting.is_empty(), "nothing is on its way");
-        outbox.lock().sending.insert(agent.clone());
-        outbox.send(agent.clone(), idle, true);
-        assert!(outbox.lock().waiting.contains_key(&agent));
+        let idle = Some(DeviceState::NotInUse);
+        outbox.send(&agent, DeviceState::NotInUse, idle);
+        assert!(outbox.lock().waiting.is_empty(), "the replica knows");
+        outbox.send(&agent, DeviceState::Ringing, idle);
+        // It is written, but the own replica has not applied it yet.
+        outbox.lock().waiting.clear();
+        outbox.send(&agent, DeviceState::NotInUse, idle);
+        assert_eq!(
+            outbox.lock().waiting.get(&agent),
+            Some(&DeviceState::NotInUse)
+        );
     }
 }

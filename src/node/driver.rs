@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     /// Channels of calls, to find the actor of a leg.
     pub(crate) calls: HashMap<CallId, String>,
     tasks: JoinSet<(String, u64)>,
+    /// Short work beside the actors; each has a deadline of its own.
+    pub(crate) errands: JoinSet<()>,
     spawned: u64,
     pub(crate) devices: Devices,
     devices_changed: bool,
@@ -109,6 +111,7 @@ impl Driver {
             actors: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
+            errands: JoinSet::new(),
             spawned: 0,
             devices: Devices::default(),
             devices_changed: false,
@@ -135,6 +138,7 @@ impl Driver {
                 biased;
                 () = stop(&mut stopping) => break,
                 Some(ended) = self.tasks.join_next() => self.actor_ended(ended),
+                Some(_) = self.errands.join_next() => {}
                 batch = self.applied.recv() => self.wake(batch),
                 Some(()) = self.lost.1.recv() => self.asterisk_lost(),
                 () = at(compare_at) => self.compare().await,
@@ -159,10 +163,10 @@ impl Driver {
         let compared = *self.ctx.sight.borrow() == Sight::Clear;
         self.ctx.sight.send_replace(Sight::Down);
         outbox.abort();
-        self.tasks.abort_all();
-        if let Some(probe) = self.probe.take() {
-            probe.abort();
-        }
+        // Its end is awaited, so that nothing holds the store when this returns.
+        let _ = outbox.await;
+        self.tasks.shutdown().await;
+        self.errands.shutdown().await;
         drop(self.stream);
         if compared {
             let epoch = self.ctx.epoch.load(Ordering::Acquire);
@@ -226,8 +230,8 @@ impl Driver {
         tracing::warn!(node = self.node(), %reason, "event socket of asterisk is closed");
         self.out_of_sight(&reason.to_string());
         if self.probe.is_none() {
-            let probe = tokio::spawn(probe(self.ctx.clone(), self.lost.0.clone()));
-            self.probe = Some(probe.abort_handle());
+            let probe = probe(self.ctx.clone(), self.lost.0.clone());
+            self.probe = Some(self.errands.spawn(probe));
         }
     }
 
@@ -237,7 +241,7 @@ impl Driver {
         self.compare_at = None;
         let was = self.ctx.sight.send_replace(Sight::Down);
         if was == Sight::Clear {
-            self.propose_down(false);
+            self.propose_down(false, Vec::new());
         }
         let why = why.to_string();
         self.status(|status| {
@@ -258,25 +262,30 @@ impl Driver {
             callers = self.actors.len(),
             "asterisk is gone, and its calls with it"
         );
-        self.propose_down(true);
-        for (_, actor) in self.actors.values() {
-            actor.send(Mail::AsteriskGone);
-        }
+        let callers = self.actors.values().map(|(_, actor)| actor.clone());
+        self.propose_down(true, callers.collect());
     }
 
-    fn propose_down(&self, lost: bool) {
+    /// `gone`: who is told when it is written, and not before: else callers' own facts would come
+    /// first and tell of hang-ups, and nobody would have the place back.
+    fn propose_down(&mut self, lost: bool, gone: Vec<CallerRef>) {
         let (ctx, epoch) = (self.ctx.clone(), self.ctx.epoch.load(Ordering::Acquire));
         if epoch == 0 {
             return;
         }
-        tokio::spawn(async move {
+        self.errands.spawn(async move {
             let down = Command::PbxDown {
                 pbx: ctx.pbx.clone(),
                 epoch,
                 lost,
             };
             if let Err(error) = ctx.proposer.propose(down).await {
+                // The next comparison tells them what there is.
                 tracing::warn!(%error, "the loss of sight could not be written");
+                return;
+            }
+            for caller in gone {
+                caller.send(Mail::AsteriskGone);
             }
         });
     }
@@ -355,7 +364,8 @@ impl Driver {
                 self.enter(*channel, args);
             }
             (Route::Feature(code), Event::StasisStart { channel, args, .. }) => {
-                tokio::spawn(features::serve(self.ctx.clone(), *channel, args, code));
+                self.errands
+                    .spawn(features::serve(self.ctx.clone(), *channel, args, code));
             }
             (Route::Caller(id), event) => {
                 if let Some((_, actor)) = self.actors.get(&id) {
@@ -401,7 +411,7 @@ impl Driver {
     }
 
     /// A leg that no call of ours wants.
-    fn hang_up_stale(&self, event: &Event) {
+    fn hang_up_stale(&mut self, event: &Event) {
         let ended = matches!(
             event,
             Event::ChannelDestroyed { .. } | Event::StasisEnd { .. }
@@ -411,14 +421,14 @@ impl Driver {
         }
     }
 
-    pub(crate) fn hang_up(&self, channel: String) {
+    pub(crate) fn hang_up(&mut self, channel: String) {
         tracing::info!(node = self.node(), channel, "stale leg hung up");
         self.ctx
             .shared
             .metrics
             .update(|metrics| metrics.legs_stale += 1);
         let ari = self.ctx.ari.clone();
-        tokio::spawn(async move {
+        self.errands.spawn(async move {
             if let Err(error) = ari.hangup(&channel, HangupReason::Normal).await
                 && !error.is_gone()
             {
@@ -439,7 +449,7 @@ impl Driver {
             ctx.shared
                 .metrics
                 .update(|metrics| metrics.callers_refused += 1);
-            tokio::spawn(async move {
+            self.errands.spawn(async move {
                 let full = [(Var::QUEUESTATUS, "FULL")];
                 if ctx.ari.set_variables(&id, &full).await.is_ok() {
                     let _ = ctx

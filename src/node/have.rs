@@ -223,11 +223,7 @@ impl Have {
 
     fn observe_caller(&mut self, event: &Event) {
         match event {
-            Event::StasisStart { .. } => {
-                if self.place == Place::Dialplan {
-                    self.back_in_stasis();
-                }
-            }
+            Event::StasisStart { .. } if self.place == Place::Dialplan => self.back_in_stasis(),
             Event::ChannelHangupRequest { .. } => {
                 self.hanging_up = true;
                 if self.place == Place::Dialplan {
@@ -285,10 +281,10 @@ impl Have {
         }
         match event {
             Event::StasisStart { .. } => leg.state = LegState::Up,
-            Event::ChannelStateChange { channel } => {
-                if channel.state == ChannelState::Ringing && leg.state != LegState::Up {
-                    leg.state = LegState::Ringing;
-                }
+            Event::ChannelStateChange { channel }
+                if channel.state == ChannelState::Ringing && leg.state != LegState::Up =>
+            {
+                leg.state = LegState::Ringing;
             }
             Event::StasisEnd { .. } | Event::ChannelDestroyed { .. } => {
                 let cause = match event {

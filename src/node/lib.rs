@@ -138,11 +138,16 @@ async fn supervise(shared: Arc<Shared>, driver: Option<Driver>) {
     {
         tracing::error!(%error, "the driver of asterisk had failed");
     }
-    distributor.abort();
-    quorum.abort();
+    for task in [distributor, quorum] {
+        task.abort();
+        // Its end is awaited, so that nothing of ours holds the store any more.
+        let _ = task.await;
+    }
     shared.raft.shutdown().await;
     tracing::info!(node = shared.config.node.name, "node stopped");
-    shared.stopped.send_replace(true);
+    let stopped = shared.stopped.clone();
+    drop((shared, stopping));
+    stopped.send_replace(true);
 }
 
 fn store_config(config: &NodeConfig, faults: holdfast_raft::Faults) -> holdfast_raft::Config {

@@ -1,6 +1,7 @@
-//! Whether an Asterisk that is out of sight is gone: its port refuses connections for long enough.
+//! Whether an Asterisk whose event socket is closed has died.
 //!
-//! A lost event socket or an answer that does not come prove nothing; its calls may live on.
+//! A port that refuses connections for long enough means that the process is gone, and its channels
+//! with it. Anything else (no answer, a slow network) leaves its calls their places.
 
 use crate::ctx::Ctx;
 use holdfast_ari::AriError;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-/// Between two looks whether a dead Asterisk's port is open.
+/// Between two looks.
 const PROBE: Duration = Duration::from_millis(250);
 
 /// Says once when Asterisk's port has been closed for too long.

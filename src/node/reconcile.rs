@@ -331,14 +331,15 @@ impl Driver {
             .copied();
         match code {
             Some(code) if have.place == Place::Stasis => {
-                tokio::spawn(features::serve(self.ctx.clone(), channel, args, code));
+                self.errands
+                    .spawn(features::serve(self.ctx.clone(), channel, args, code));
             }
             _ => self.spawn(channel, args, have),
         }
     }
 
     /// A channel that Asterisk cannot describe: nothing can be known of it, so it goes back.
-    fn unreadable(&self, id: String) {
+    fn unreadable(&mut self, id: String) {
         tracing::error!(
             node = self.node(),
             channel = ?id,
@@ -349,7 +350,7 @@ impl Driver {
             .metrics
             .update(|metrics| metrics.channels_unreadable += 1);
         let ari = self.ctx.ari.clone();
-        tokio::spawn(async move {
+        self.errands.spawn(async move {
             if ari
                 .continue_in_dialplan(&id, &Continue::default())
                 .await

@@ -372,7 +372,7 @@ impl Caller {
 
     async fn bridge(&mut self, attempt: Attempt, leg: &str) -> Result<(), AriError> {
         let Some(call) = self.call else { return Ok(()) };
-        let started = Instant::now();
+        let answered = self.answered_at.unwrap_or_else(Instant::now);
         let ari = self.ctx.ari.clone();
         let id = bridge_id(&self.ctx.pbx, call, attempt);
         match ari
@@ -406,7 +406,7 @@ impl Caller {
         if let Some(bridge) = &mut self.have.bridge {
             bridge.with = Some(leg.into());
         }
-        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = u64::try_from(answered.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.ctx
             .shared
             .metrics

