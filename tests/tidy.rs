@@ -13,8 +13,16 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("src/ari", "holdfast-ari", &[]),
     ("raft", "holdfast-raft", &[]),
     ("src/sim", "holdfast-sim", &["holdfast-ari"]),
-    ("src/node", "holdfast-node", &["holdfast-acd", "holdfast-ari", "holdfast-raft"]),
-    ("src/admin", "holdfast-admin", &["holdfast-acd", "holdfast-node", "holdfast-raft"]),
+    (
+        "src/node",
+        "holdfast-node",
+        &["holdfast-acd", "holdfast-ari", "holdfast-raft"],
+    ),
+    (
+        "src/admin",
+        "holdfast-admin",
+        &["holdfast-acd", "holdfast-node", "holdfast-raft"],
+    ),
     (
         "src/cli",
         "holdfast-cli",
@@ -48,7 +56,11 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
     fn walk(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder of the repository can be read") {
             let path = entry.expect("an entry can be read").path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("").to_string();
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or("")
+                .to_string();
             if path.is_dir() {
                 if !matches!(name.as_str(), "target" | ".git" | ".cache") {
                     walk(&path, endings, found);
@@ -66,7 +78,10 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 fn dependencies(folder: &str) -> BTreeSet<String> {
@@ -74,7 +89,8 @@ fn dependencies(folder: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(&path).expect("each crate has a Cargo.toml");
     let table: toml::Table = text.parse().expect("Cargo.toml is TOML");
     let deps = table.get("dependencies").and_then(|d| d.as_table());
-    deps.map(|d| d.keys().cloned().collect()).unwrap_or_default()
+    deps.map(|d| d.keys().cloned().collect())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -82,7 +98,10 @@ fn crates_use_only_the_crates_they_may() {
     for (folder, name, allowed) in EDGES {
         for used in dependencies(folder) {
             if used.starts_with("holdfast-") {
-                assert!(allowed.contains(&used.as_str()), "{name} must not use {used}");
+                assert!(
+                    allowed.contains(&used.as_str()),
+                    "{name} must not use {used}"
+                );
             }
         }
     }
@@ -99,7 +118,10 @@ fn libraries_stay_behind_their_doors() {
         let used = dependencies(folder);
         for (library, doors) in DOORS {
             if used.contains(*library) {
-                assert!(doors.contains(folder), "{name} must not use {library} itself");
+                assert!(
+                    doors.contains(folder),
+                    "{name} must not use {library} itself"
+                );
             }
         }
     }
@@ -112,10 +134,16 @@ fn files_are_short_and_say_what_they_hold() {
         let text = fs::read_to_string(&path).expect("a source file is UTF-8");
         let lines = text.lines().count();
         if lines > FILE_LINES_MAX {
-            wrong.push(format!("{}: {lines} lines, at most {FILE_LINES_MAX}", shown(&path)));
+            wrong.push(format!(
+                "{}: {lines} lines, at most {FILE_LINES_MAX}",
+                shown(&path)
+            ));
         }
         if !text.starts_with("//!") {
-            wrong.push(format!("{}: opens without saying what it holds (//!)", shown(&path)));
+            wrong.push(format!(
+                "{}: opens without saying what it holds (//!)",
+                shown(&path)
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -165,15 +193,23 @@ fn codes(paths: &[PathBuf]) -> BTreeMap<String, String> {
 
 #[test]
 fn every_error_code_has_its_section_and_no_section_is_left_over() {
-    let sources: Vec<PathBuf> =
-        files(&[".rs"]).into_iter().filter(|path| !path.ends_with("tests/tidy.rs")).collect();
+    let sources: Vec<PathBuf> = files(&[".rs"])
+        .into_iter()
+        .filter(|path| !path.ends_with("tests/tidy.rs"))
+        .collect();
     let used = codes(&sources);
     let told = codes(&[root().join("docs/errors.md")]);
     for (code, place) in &used {
-        assert!(told.contains_key(code), "{code} of {place} has no section in docs/errors.md");
+        assert!(
+            told.contains_key(code),
+            "{code} of {place} has no section in docs/errors.md"
+        );
     }
     for code in told.keys() {
-        assert!(used.contains_key(code), "docs/errors.md tells of {code}, which no code uses");
+        assert!(
+            used.contains_key(code),
+            "docs/errors.md tells of {code}, which no code uses"
+        );
     }
     assert!(used.len() > 10, "too few codes found to be true");
 }
