@@ -89,6 +89,8 @@ pub(crate) struct Caller {
     pub(crate) playback_until: Option<Instant>,
     pub(crate) retry_at: Option<Instant>,
     pub(crate) pause: Duration,
+    /// Log index of the last answer; this node's replica may be behind it.
+    known: u64,
     /// When an agent answered last.
     pub(crate) answered_at: Option<Instant>,
     /// Since when the channel is in our hands.
@@ -130,6 +132,7 @@ impl Caller {
             join: None,
             position: 0,
             playback_until,
+            known: 0,
             answered_at: None,
             entered: Instant::now(),
             fallback_at: None,
@@ -319,6 +322,14 @@ impl Caller {
                 None => std::future::pending().await,
             }
         };
+        let (mut applied, known) = (self.ctx.shared.raft.applied(), self.known);
+        let behind = *applied.borrow() < known;
+        let caught_up = async {
+            match behind {
+                true => drop(applied.wait_for(|index| *index >= known).await),
+                false => std::future::pending().await,
+            }
+        };
         let answer = async {
             match &mut self.in_flight {
                 Some((_, pending)) => pending.await,
@@ -329,6 +340,7 @@ impl Caller {
             answer = answer => self.answered(answer),
             Some(mail) = self.mail.recv() => self.take(mail),
             () = self.wake.notified() => {}
+            () = caught_up => {}
             _ = self.sight.changed() => {}
             _ = self.quorum.changed() => {}
             () = timer => self.playback_overdue().await,
@@ -373,7 +385,10 @@ impl Caller {
             return;
         };
         let reply = match answer {
-            Ok(applied) => applied.reply,
+            Ok(applied) => {
+                self.known = self.known.max(applied.index);
+                applied.reply
+            }
             Err(error) => {
                 // It is planned again as long as it is still true.
                 tracing::warn!(call = self.call.map(|c| c.0), %error, "a fact could not be written");
@@ -432,7 +447,9 @@ impl Caller {
         let idle = self.in_flight.is_none() && self.facts.is_empty();
         let ours = self.have.place == Place::Stasis;
         let legs = self.have.legs.iter().any(|leg| leg.lives() && !leg.hung_up);
-        if ours || !idle || legs {
+        // An answer may be ahead of this replica: the call that was just made is still to come.
+        let behind = *self.ctx.shared.raft.applied().borrow() < self.known;
+        if ours || !idle || legs || behind {
             return false;
         }
         match self.call {

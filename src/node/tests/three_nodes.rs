@@ -350,3 +350,35 @@ async fn an_agent_of_another_asterisk_is_reached_through_the_trunk_and_only_once
     }
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_hang_up_at_once_at_any_node_leave_no_call_behind() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    for round in 0..30_u64 {
+        let node = &cluster.nodes[round as usize % 3];
+        let spec = CallSpec::new("q-support", "1").patience_ms(round % 10 * 5);
+        let caller = node.sim.place_call(spec);
+        tokio::time::timeout(LONG, caller.ended())
+            .await
+            .expect("hangs up");
+    }
+    for node in &cluster.nodes {
+        empty(&node.sim).await;
+        let idle = async {
+            while node.handle().metrics().callers > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LONG, idle)
+            .await
+            .expect("no actor is left");
+    }
+    // Nobody who could still say that these callers have gone is left: so nothing may be there.
+    for node in &cluster.nodes {
+        node.handle().raft().barrier(LONG).await.expect("a leader");
+        assert_eq!(node.handle().read(|state| state.calls().count()), 0);
+    }
+    cluster.stop().await;
+}
