@@ -21,6 +21,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::disk::{create_dir, io_at, sync_dir};
+use crate::journal_keys::{
+    at_ms_of, cursor_key, event_key, index_of, number, record, subject_key, subject_of,
+};
 use crate::types::Blob;
 use crate::{EventBatch, StartError, codec};
 
@@ -33,13 +36,13 @@ const TRIM_EVERY: u64 = 64;
 /// sled's cache; its default is a gigabyte.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest name of a cursor, in bytes.
-const CURSOR_NAME_MAX: usize = 128;
+pub(crate) const CURSOR_NAME_MAX: usize = 128;
 /// Records sent to a peer at once, in bytes.
 const RAW_BYTES: usize = 4 * 1024 * 1024;
 /// How often a lock that is still held is tried again.
 const LOCK_TRIES: u32 = 100;
-const VERSION: u8 = 1;
-const VALUE_HEAD: usize = 26;
+pub(crate) const VERSION: u8 = 1;
+pub(crate) const VALUE_HEAD: usize = 26;
 const KEY_COUNT: &[u8] = b"mcount";
 const KEY_LAST: &[u8] = b"mlast";
 const KEY_GAP: &[u8] = b"mgap";
@@ -535,68 +538,6 @@ fn open_db(dir: &Path) -> Result<sled::Db, String> {
         end.map_err(|e| e.to_string())?;
     }
     Ok(db)
-}
-
-fn event_key(index: u64, seq: u32) -> Vec<u8> {
-    let mut key = vec![b'e'];
-    key.extend(index.to_be_bytes());
-    key.extend(seq.to_be_bytes());
-    key
-}
-
-fn subject_key(subject: u64, index: u64, seq: u32) -> Vec<u8> {
-    let mut key = vec![b's'];
-    key.extend(subject.to_be_bytes());
-    key.extend(index.to_be_bytes());
-    key.extend(seq.to_be_bytes());
-    key
-}
-
-fn cursor_key(name: &str) -> Result<Vec<u8>, JournalError> {
-    if name.is_empty() || name.len() > CURSOR_NAME_MAX {
-        let len = name.len();
-        return Err(JournalError(format!(
-            "a cursor's name has 1 to 128 bytes, not {len}"
-        )));
-    }
-    Ok([b"c", name.as_bytes()].concat())
-}
-
-fn index_of(key: &[u8]) -> Option<(u64, u32)> {
-    let seq = key.get(9..13)?.try_into().ok()?;
-    Some((number(key.get(1..9)?), u32::from_be_bytes(seq)))
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    bytes.try_into().map_or(0, u64::from_be_bytes)
-}
-
-fn at_ms_of(value: &[u8]) -> u64 {
-    value.get(1..9).map_or(0, number)
-}
-
-fn subject_of(value: &[u8]) -> Option<u64> {
-    (*value.get(17)? == 1)
-        .then(|| value.get(18..26).map(number))
-        .flatten()
-}
-
-fn record<E: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record<E>, JournalError> {
-    let bad = || JournalError("a record cannot be read".into());
-    let (index, seq) = index_of(key).ok_or_else(bad)?;
-    if value.len() < VALUE_HEAD || value[0] != VERSION {
-        return Err(bad());
-    }
-    let event = codec::decode(&value[VALUE_HEAD..], crate::types::BATCH_BYTES)
-        .map_err(|e| JournalError(e.to_string()))?;
-    let (at_ms, wall_ms) = (at_ms_of(value), number(&value[9..17]));
-    Ok(Record {
-        index,
-        seq,
-        at_ms,
-        wall_ms,
-        event,
-    })
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod handle;
 mod handover;
 mod identity;
 mod journal;
+mod journal_keys;
 mod log;
 mod machine;
 mod members;

@@ -149,10 +149,8 @@ impl Pbx {
                 self.app_mut(name).bridges.insert(br);
                 return Ok(());
             }
-            "endpoint" if !id.is_empty() => {
-                if id != "PJSIP" && self.endpoint_state(id).is_none() {
-                    return Err(Refused::Unknown);
-                }
+            "endpoint" if !id.is_empty() && id != "PJSIP" && self.endpoint_state(id).is_none() => {
+                return Err(Refused::Unknown);
             }
             _ => {}
         }

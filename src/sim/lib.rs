@@ -34,6 +34,7 @@ mod queue;
 mod rest;
 mod rest_bridges;
 mod rest_channels;
+mod rest_frames;
 mod server;
 mod stamp;
 mod trunk;

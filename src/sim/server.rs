@@ -17,7 +17,6 @@ use axum::http::{Method, Request as HttpRequest, Response as HttpResponse, Statu
 use futures_util::{SinkExt, StreamExt};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -29,6 +28,7 @@ use crate::faults::Faults;
 use crate::http::basic;
 use crate::pbx::{Output, Pbx, Request, Response};
 use crate::rest::error;
+use crate::rest_frames::answer_rest;
 use crate::trunk::TrunkMessage;
 
 /// Events that may wait for a WebSocket's reader; then it is closed.
@@ -275,7 +275,7 @@ impl Shared {
     }
 
     /// Carries out one request, waiting while paused. None when its answer is lost.
-    async fn execute(&self, request: Request) -> Option<Response> {
+    pub(crate) async fn execute(&self, request: Request) -> Option<Response> {
         let life = *self.lives.borrow();
         self.faults.running().await;
         if self.faults.fails_this() {
@@ -577,53 +577,4 @@ async fn run_websocket(
     serial.abort();
     shared.lock().conns.remove(&conn);
     shared.act(move |pbx| pbx.ws_close(conn));
-}
-
-/// REST over WebSocket: one request after the other (trap 12).
-async fn answer_rest(
-    shared: Arc<Shared>,
-    mut waiting: mpsc::Receiver<Utf8Bytes>,
-    answers: mpsc::Sender<Utf8Bytes>,
-) {
-    while let Some(text) = waiting.recv().await {
-        let (mut answer, request) = rest_request(&text);
-        let response = match request {
-            Ok(request) => shared.execute(request).await,
-            Err(response) => Some(response),
-        };
-        let Some(response) = response else { continue };
-        let status = StatusCode::from_u16(response.status).unwrap_or_default();
-        answer["type"] = "RESTResponse".into();
-        answer["status_code"] = response.status.into();
-        answer["reason_phrase"] = status.canonical_reason().unwrap_or_default().into();
-        answer["message_body"] = response.body.into();
-        if answers.send(answer.to_string().into()).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Reads a RESTRequest; gives back the fields that its response repeats.
-fn rest_request(text: &str) -> (Value, Result<Request, Response>) {
-    let Ok(frame) = serde_json::from_str::<Value>(text) else {
-        return (json!({}), Err(error(400, "No message to parse.")));
-    };
-    let field = |name: &str| frame[name].as_str().unwrap_or_default();
-    let answer = json!({
-        "transaction_id": frame["transaction_id"],
-        "request_id": frame["request_id"],
-        "uri": frame["uri"],
-    });
-    if field("type") != "RESTRequest" {
-        return (answer, Err(error(400, "Unknown request type.")));
-    }
-    let (path, query) = field("uri").split_once('?').unwrap_or((field("uri"), ""));
-    let body = field("message_body").as_bytes();
-    let mut request = Request::parse(field("method"), path, query, body);
-    for pair in frame["query_strings"].as_array().into_iter().flatten() {
-        if let (Some(name), Some(value)) = (pair["name"].as_str(), pair["value"].as_str()) {
-            request.query.push((name.to_owned(), value.to_owned()));
-        }
-    }
-    (answer, Ok(request))
 }
