@@ -34,7 +34,8 @@ pub enum Command {
         attempt: Attempt,
         agent: AgentId,
     },
-    /// An agent's leg ended before it was granted.
+    /// An agent's leg ended before it was granted; or it was granted and ended before the two were
+    /// bridged: then the caller, who heard nothing of it, is back at the old place.
     OfferFail {
         call: CallId,
         attempt: Attempt,

@@ -27,7 +27,7 @@ pub enum Event {
         channel: ChannelId,
         status: String,
     },
-    /// Back from the dialplan, at the old place.
+    /// Back at the old place: from the dialplan, or after a grant that came to nothing.
     CallReturned {
         call: CallId,
     },

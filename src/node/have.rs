@@ -52,6 +52,8 @@ pub(crate) struct Leg {
     pub hung_up: bool,
     /// It ended while the caller's channel was still there.
     pub ended_first: bool,
+    /// It was in the bridge with the caller when it ended.
+    pub bridged: bool,
     /// Last word of the `Dial` events.
     pub dialstatus: String,
     /// Requests made for it.
@@ -68,6 +70,7 @@ impl Leg {
             refused: false,
             hung_up: false,
             ended_first: false,
+            bridged: false,
             dialstatus: String::new(),
             tries: 0,
         }
@@ -168,6 +171,11 @@ impl Have {
         with.is_some() && with == self.leg(attempt, agent).map(|leg| leg.channel.as_str())
     }
 
+    fn in_bridge(&self, leg: &str) -> bool {
+        let bridge = self.bridge.as_ref();
+        bridge.is_some_and(|bridge| bridge.with.as_deref() == Some(leg))
+    }
+
     /// Out of our hands.
     pub fn left(&self) -> bool {
         self.place != Place::Stasis
@@ -266,6 +274,7 @@ impl Have {
 
     fn observe_leg(&mut self, id: &str, event: &Event) {
         let caller_there = self.place != Place::Gone && !self.hanging_up;
+        let bridged = self.in_bridge(id);
         let Some(leg) = self.leg_mut(id) else { return };
         if let LegState::Ended(_) = leg.state {
             // A request that ran late has made it again: it is not ours any more.
@@ -293,10 +302,8 @@ impl Have {
                 };
                 leg.ended_first = caller_there;
                 leg.state = LegState::Ended(fail_cause(leg, cause));
-                let gone = leg.channel.clone();
-                if let Some(bridge) = &mut self.bridge
-                    && bridge.with.as_deref() == Some(gone.as_str())
-                {
+                leg.bridged = bridged;
+                if let Some(bridge) = self.bridge.as_mut().filter(|_| bridged) {
                     bridge.with = None;
                 }
             }
@@ -368,9 +375,11 @@ impl Have {
         self.hanging_up = false;
         self.music = None;
         self.announced = self.announced.max(announced);
+        let with = self.bridge.as_ref().and_then(|bridge| bridge.with.clone());
         for leg in &mut self.legs {
             if leg.lives() && !legs.iter().any(|(channel, ..)| *channel == leg.channel) {
                 leg.state = LegState::Ended(fail_cause(leg, Some(16)));
+                leg.bridged = with.as_ref() == Some(&leg.channel);
             }
         }
         for (channel, key, state) in legs {

@@ -432,6 +432,16 @@ fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mu
         return steps.push(over(EndedBy::Failure));
     };
     match leg.state {
+        // Gone before the bridge was made: the caller heard nothing of it and keeps the place.
+        LegState::Ended(cause) if !leg.bridged && !have.left() => {
+            let agent = agent.clone();
+            steps.push(Step::Propose(Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause,
+            }));
+        }
         LegState::Ended(_) => steps.push(over(EndedBy::Agent)),
         _ if have.place != Place::Stasis => steps.push(over(EndedBy::Failure)),
         LegState::Up if have.bridging_failed => steps.push(over(EndedBy::Failure)),

@@ -283,14 +283,32 @@ fn an_agent_without_an_allowed_endpoint_is_unreachable_and_not_dialled() {
             .iter()
             .any(|step| matches!(step, Step::Originate { .. }))
     );
-    let cause = FailCause::Unreachable;
-    let failed = Command::OfferFail {
+    let failed = failed(FailCause::Unreachable);
+    assert_eq!(proposed(&want, &have), [failed]);
+}
+
+#[test]
+fn an_agent_who_is_gone_before_the_bridge_costs_the_caller_nothing() {
+    let (attempt, cause) = (ATTEMPT, FailCause::NoAnswer);
+    let want = Want::Talk {
+        attempt,
+        agent: agent("1001"),
+    };
+    let mut have = with_legs(vec![leg(attempt, "1001", LegState::Ended(cause))]);
+    assert_eq!(proposed(&want, &have), [failed(cause)]);
+    have.legs[0].bridged = true;
+    let (call, by) = (CALL, EndedBy::Agent);
+    let ended = Command::CallEnd { call, attempt, by };
+    assert_eq!(proposed(&want, &have), [ended]);
+}
+
+fn failed(cause: FailCause) -> Command {
+    Command::OfferFail {
         call: CALL,
         attempt: ATTEMPT,
         agent: agent("1001"),
         cause,
-    };
-    assert_eq!(proposed(&want, &have), [failed]);
+    }
 }
 
 #[test]

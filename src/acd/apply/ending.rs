@@ -179,7 +179,12 @@ impl Apply<'_> {
         });
     }
 
-    fn free_agent(&mut self, id: &AgentId, queue: &crate::id::QueueName, cause: FailCause) {
+    pub(super) fn free_agent(
+        &mut self,
+        id: &AgentId,
+        queue: &crate::id::QueueName,
+        cause: FailCause,
+    ) {
         let queue = self.state.queues.get_mut(queue);
         let delay_ms = queue.map_or(0, |queue| {
             queue.counters.offers_failed += u64::from(cause != FailCause::Cancelled);

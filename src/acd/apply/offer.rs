@@ -6,6 +6,7 @@
 
 use super::Apply;
 use crate::agent::Hand;
+use crate::announce;
 use crate::call::{Offer, OfferedAgent, Outcome, Phase};
 use crate::command::{EndedBy, FailCause};
 use crate::event::{Event, PassOver};
@@ -13,6 +14,8 @@ use crate::id::{AgentId, Attempt, CallId, QueueName};
 use crate::limits::{OFFER_AGENTS_MAX, PASSED_OVER_MAX};
 use crate::queue::{Place, average};
 use crate::reply::{Done, Reject, Reply};
+use crate::settings::Connect;
+use crate::wait::Wait;
 
 impl Apply<'_> {
     pub(super) fn offer_make(&mut self, id: CallId, attempt: Attempt, agents: &[AgentId]) -> Reply {
@@ -259,8 +262,66 @@ impl Apply<'_> {
         agent: &AgentId,
         cause: FailCause,
     ) -> Reply {
+        if self.is_granted(id, attempt, agent) {
+            return self.grant_failed(id, attempt, agent, cause);
+        }
         self.check_offered(id, attempt, agent)?;
         self.release_agent(id, agent, cause);
+        Ok(Done::Ok)
+    }
+
+    /// The agent was gone before the bridge was made: what the grant did is undone, but for the
+    /// moving average, which one answer more does not falsify.
+    fn grant_failed(
+        &mut self,
+        id: CallId,
+        attempt: Attempt,
+        agent: &AgentId,
+        cause: FailCause,
+    ) -> Reply {
+        let stale = Reject::StaleAttempt { call: id, attempt };
+        let Some(call) = self.state.calls.get_mut(&id) else {
+            return Err(stale);
+        };
+        let Phase::Connected {
+            connect: Connect::Ari,
+            at,
+            ..
+        } = call.phase
+        else {
+            return Err(stale);
+        };
+        let name = call.queue.clone();
+        let Some(queue) = self.state.queues.get_mut(&name) else {
+            return Err(stale);
+        };
+        call.phase = Phase::Waiting { away: false };
+        let waited_ms = at.saturating_sub(call.joined_at);
+        let in_time = waited_ms <= queue.settings.service_level_ms;
+        let counters = &mut queue.counters;
+        counters.answered = counters.answered.saturating_sub(1);
+        counters.answered_in_service_level = counters
+            .answered_in_service_level
+            .saturating_sub(u64::from(in_time));
+        queue.line.insert(Place::of(call));
+        let mut wait = Wait {
+            step: queue
+                .settings
+                .steps_reached(self.now.saturating_sub(call.joined_at)),
+            ..Wait::default()
+        };
+        announce::schedule(&mut wait, call, &queue.settings.announce, self.now);
+        self.state.waits.insert(id, wait);
+        self.free_agent(agent, &name, cause);
+        self.touch_call(id);
+        self.emit(Event::OfferFailed {
+            call: id,
+            attempt,
+            agent: agent.clone(),
+            cause,
+            rang_ms: 0,
+        });
+        self.emit(Event::CallReturned { call: id });
         Ok(Done::Ok)
     }
 

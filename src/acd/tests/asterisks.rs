@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use holdfast_acd::agent::Hand;
+use holdfast_acd::agent::{Availability, Hand};
 use holdfast_acd::call::{Outcome, Phase};
 use holdfast_acd::command::{DeviceState, EndedBy, FailCause};
 use holdfast_acd::limits::{DIALPLAN_GRACE_MS, LEAVING_MS_MAX};
@@ -376,4 +376,38 @@ fn busy_on_another_server_is_busy() {
         .unwrap();
     world.join("q", "c1");
     assert!(world.serve().is_empty());
+}
+
+/// An agent who hangs up between the grant and the bridge: the caller heard nothing of it.
+#[test]
+fn a_grant_that_came_to_nothing_puts_the_caller_back_at_the_old_place() {
+    let mut world = World::new(linear(), 2);
+    let first = world.join("q", "c1");
+    let second = world.join("q", "c2");
+    world.pass(1_000);
+    assert_eq!(world.serve().len(), 2);
+    world.answer(first, "a1").unwrap();
+    world.fail(first, "a1", FailCause::NoAnswer).unwrap();
+    assert!(world.last.contains(&Event::CallReturned { call: first }));
+    assert_eq!(world.state.position(first), Some(1));
+    assert_eq!(world.state.position(second), Some(2));
+    let counters = &world.state.queue(&queue("q")).unwrap().counters;
+    assert_eq!(
+        (counters.answered, counters.answered_in_service_level),
+        (0, 0)
+    );
+    let gone = world.state.agent(&agent("a1")).unwrap();
+    let delayed = gone.availability(world.at, false);
+    assert_eq!(delayed, Availability::RetryDelay);
+    let attempt = Attempt(1);
+    assert_eq!(
+        world.fail(first, "a1", FailCause::NoAnswer),
+        Err(Reject::StaleAttempt {
+            call: first,
+            attempt
+        }),
+        "sent again"
+    );
+    world.pass(3_000);
+    assert_eq!(world.serve(), [(first, vec!["a1".to_string()])]);
 }

@@ -408,7 +408,7 @@ async fn announcements_are_heard_once_each_with_music_in_between() {
     let prompt = Hearing::Sound("sound:queue-youarenext".into());
     until(&node.sim, "two announcements, then music", |_| {
         let heard = heard(&caller);
-        heard.iter().filter(|h| **h == prompt).count() == 2
+        heard.iter().filter(|h| **h == prompt).count() >= 2
             && matches!(heard.last(), Some(Hearing::Music { .. }))
     })
     .await;
