@@ -143,7 +143,7 @@ async fn all_joined(node: &TestNode, callers: usize) {
         .await;
 }
 
-/// Without turns each joins as soon as its channel is read, which here is last come, first served.
+/// Without turns each joins as soon as its channel is read, and the first are read last here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_a_burst_join_in_the_order_in_which_they_came() {
     log();
@@ -155,7 +155,8 @@ async fn callers_of_a_burst_join_in_the_order_in_which_they_came() {
     cluster.stop().await;
 }
 
-/// Without an end to a turn nobody would join while the first caller's channel does not answer.
+/// Without an end to a turn all would lose patience at the same time and join in any order, and
+/// without turns at all the order would be any as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_whose_channel_does_not_answer_holds_up_nobody_for_long() {
     log();
@@ -179,8 +180,7 @@ async fn a_caller_whose_channel_does_not_answer_holds_up_nobody_for_long() {
     cluster.stop().await;
 }
 
-/// In the order of their ids `.10` would come before `.9`, and without turns it is last come, first
-/// served.
+/// In the order of their ids `.10` would come before `.9`; without turns the first are read last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_who_came_while_the_node_was_away_join_in_the_order_in_which_they_came() {
     log();
