@@ -66,6 +66,11 @@ impl CallerRef {
         }
     }
 
+    /// How much is in the mailbox.
+    pub fn waiting(&self) -> usize {
+        self.mail.max_capacity() - self.mail.capacity()
+    }
+
     /// Its actor has ended.
     pub fn is_dead(&self) -> bool {
         self.mail.is_closed()

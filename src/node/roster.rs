@@ -46,6 +46,7 @@ impl Driver {
             Caller::new(self.ctx.clone(), channel, args, have, self.turns.take());
         self.tasks
             .spawn(async move { (caller.run().await, generation) });
+        self.ctx.shared.metrics.watch_mailbox(address.clone());
         self.actors.insert(id, (generation, address));
         self.count();
     }

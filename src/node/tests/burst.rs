@@ -171,12 +171,30 @@ async fn a_caller_whose_channel_does_not_answer_holds_up_nobody_for_long() {
     callers.extend(call_in(node, 5));
     all_joined(node, 5).await;
     assert_eq!(line(node), channels(&callers[1..]));
+    // What it does meanwhile waits in its mailbox, and is told.
+    "789".chars().for_each(|key| callers[0].press(key));
+    let full = async {
+        while node.handle().metrics().queues["mailboxes"].0 < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, full)
+        .await
+        .expect("keys in the mailbox");
     // It was held up all the time, and no request was given up.
     assert_eq!(node.handle().metrics().ari_failures.get("join"), None);
     relay.let_go.send_replace(true);
     all_joined(node, 6).await;
     callers.rotate_left(1);
     assert_eq!(line(node), channels(&callers));
+    let read = async {
+        while node.handle().metrics().queues["mailboxes"].0 > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, read)
+        .await
+        .expect("mailboxes are read");
     cluster.stop().await;
 }
 
