@@ -9,6 +9,7 @@ use crate::ctx::{Ctx, Sight};
 use crate::have::{Closing, Found, Have, Place};
 use crate::plan::{Step, plan};
 use crate::status::masked;
+use crate::turns::Turn;
 use crate::want::{Leave, Then, Want, leave_unserved, want};
 use holdfast_acd::command::CallerJoin;
 use holdfast_acd::settings::Exit;
@@ -40,6 +41,8 @@ pub(crate) enum Mail {
     Event(Box<Event>),
     /// What a comparison with Asterisk found.
     Compared(Box<Found>),
+    /// When it may ask to join, anew.
+    Turn(Turn),
     /// Asterisk is gone, and with it all its channels.
     AsteriskGone,
     /// Position at the end of waiting.
@@ -61,6 +64,11 @@ impl CallerRef {
             self.overrun.store(true, Ordering::Release);
             self.wake.notify_one();
         }
+    }
+
+    /// How much is in the mailbox.
+    pub fn waiting(&self) -> usize {
+        self.mail.max_capacity() - self.mail.capacity()
     }
 
     /// Its actor has ended.
@@ -102,6 +110,8 @@ pub(crate) struct Caller {
     facts: VecDeque<Command>,
     in_flight: Option<(Command, Pending)>,
     settled: VecDeque<Command>,
+    /// Kept until the first join is asked for.
+    turn: Option<Turn>,
     mail: mpsc::Receiver<Mail>,
     wake: Arc<Notify>,
     overrun: Arc<AtomicBool>,
@@ -116,6 +126,7 @@ impl Caller {
         channel: Channel,
         args: Vec<String>,
         have: Have,
+        turn: Option<Turn>,
     ) -> (Caller, CallerRef) {
         let (sender, mail) = mpsc::channel(ctx.shared.config.limits.mailbox_max);
         let wake = Arc::new(Notify::new());
@@ -142,6 +153,7 @@ impl Caller {
             facts: VecDeque::new(),
             in_flight: None,
             settled: VecDeque::new(),
+            turn,
             mail,
             wake,
             overrun,
@@ -159,6 +171,7 @@ impl Caller {
     pub async fn run(mut self) -> String {
         loop {
             self.converge().await;
+            self.leave_turn();
             if self.is_over() {
                 return self.channel.id;
             }
@@ -307,8 +320,26 @@ impl Caller {
         }
         if let Some(fact) = self.facts.pop_front() {
             let (proposer, command) = (self.ctx.proposer.clone(), fact.clone());
-            let pending = Box::pin(async move { proposer.propose(command).await });
+            let joins = matches!(command, Command::CallerJoin(_));
+            let turn = if joins { self.turn.take() } else { None };
+            let pending = Box::pin(async move {
+                // Held until the answer, so that the next caller is written behind this one.
+                let mut turn = turn;
+                if let Some(turn) = &mut turn {
+                    turn.comes().await;
+                }
+                proposer.propose(command).await
+            });
             self.in_flight = Some((fact, pending));
+        }
+    }
+
+    /// Who could ask to join and does not, for it is in the line, or a request failed, holds up
+    /// nobody.
+    fn leave_turn(&mut self) {
+        let joins = |fact: &Command| matches!(fact, Command::CallerJoin(_));
+        if *self.sight.borrow() == Sight::Clear && !self.facts.iter().any(joins) {
+            self.turn = None;
         }
     }
 
@@ -371,6 +402,7 @@ impl Caller {
                 self.retry_at = None;
                 self.playback_until = self.have.playback.as_ref().map(|_| Instant::now());
             }
+            Mail::Turn(turn) => self.turn = Some(turn),
             Mail::AsteriskGone => {
                 self.have.place = Place::Gone;
                 self.have.legs.clear();

@@ -5,23 +5,23 @@
 //! which the actors may act. While the event socket is closed, or another client has taken the
 //! application over, nobody acts.
 
-use crate::caller::{Caller, CallerRef, Mail};
+use crate::caller::{CallerRef, Mail};
 use crate::config::AsteriskSection;
 use crate::ctx::{Ctx, Sight, Vars};
 use crate::devices::{Devices, Outbox};
 use crate::features;
 use crate::handle::Shared;
-use crate::have::Have;
 use crate::ingest::{Route, route};
 use crate::probe::probe;
 use crate::proposer::Proposer;
 use crate::reconcile::CompareError;
 use crate::status::{AriStatus, wall_ms};
+use crate::turns::Turns;
 use crate::want::Local;
 use holdfast_acd::{CallId, Command, Event as AcdEvent, PbxId};
 use holdfast_ari::{
-    AriClient, AriConfig, AriError, Channel, Continue, DownReason, Event, EventStream,
-    HangupReason, StreamItem, Var, events,
+    AriClient, AriConfig, AriError, DownReason, Event, EventStream, HangupReason, StreamItem,
+    events,
 };
 use holdfast_raft::EventBatch;
 use std::collections::HashMap;
@@ -46,17 +46,19 @@ pub(crate) struct Driver {
     pub(crate) actors: HashMap<String, (u64, CallerRef)>,
     /// Channels of calls, to find the actor of a leg.
     pub(crate) calls: HashMap<CallId, String>,
-    tasks: JoinSet<(String, u64)>,
+    pub(crate) tasks: JoinSet<(String, u64)>,
     /// Short work beside the actors; each has a deadline of its own.
     pub(crate) errands: JoinSet<()>,
-    spawned: u64,
+    pub(crate) spawned: u64,
+    /// The order in which callers ask to join.
+    pub(crate) turns: Turns,
     pub(crate) devices: Devices,
     devices_changed: bool,
     pub(crate) startup_time: Option<String>,
     /// The socket is open.
     up: bool,
     /// When a comparison is due.
-    compare_at: Option<Instant>,
+    pub(crate) compare_at: Option<Instant>,
     compare_pause: Duration,
     take_back_at: Option<Instant>,
     take_back_pause: Duration,
@@ -103,6 +105,9 @@ impl Driver {
             sight: watch::Sender::new(Sight::Down),
             devices: Outbox::new(),
         });
+        let (turns, giving) = Turns::new();
+        let mut errands = JoinSet::new();
+        errands.spawn(giving);
         Ok(Driver {
             ctx,
             stream: Some(events(&config)),
@@ -111,8 +116,9 @@ impl Driver {
             actors: HashMap::new(),
             calls: HashMap::new(),
             tasks: JoinSet::new(),
-            errands: JoinSet::new(),
+            errands,
             spawned: 0,
+            turns,
             devices: Devices::default(),
             devices_changed: false,
             startup_time: None,
@@ -435,81 +441,6 @@ impl Driver {
                 tracing::warn!(channel, %error, "a stale leg could not be hung up");
             }
         });
-    }
-
-    /// A caller came.
-    fn enter(&mut self, channel: Channel, args: Vec<String>) {
-        if self.actors.len() >= self.ctx.shared.config.limits.callers_max {
-            tracing::warn!(
-                node = self.node(),
-                channel = channel.id,
-                "too many callers, one is sent away"
-            );
-            let (ctx, id) = (self.ctx.clone(), channel.id);
-            ctx.shared
-                .metrics
-                .update(|metrics| metrics.callers_refused += 1);
-            self.errands.spawn(async move {
-                let full = [(Var::QUEUESTATUS, "FULL")];
-                if ctx.ari.set_variables(&id, &full).await.is_ok() {
-                    let _ = ctx
-                        .ari
-                        .continue_in_dialplan(&id, &Continue::default())
-                        .await;
-                }
-            });
-            return;
-        }
-        tracing::info!(node = self.node(), channel = channel.id, "caller entered");
-        let have = Have {
-            channel: channel.id.clone(),
-            ..Have::default()
-        };
-        self.spawn(channel, args, have);
-    }
-
-    pub(crate) fn spawn(&mut self, channel: Channel, args: Vec<String>, have: Have) {
-        self.spawned += 1;
-        let (generation, id) = (self.spawned, channel.id.clone());
-        let (caller, address) = Caller::new(self.ctx.clone(), channel, args, have);
-        self.tasks
-            .spawn(async move { (caller.run().await, generation) });
-        self.actors.insert(id, (generation, address));
-        self.count();
-    }
-
-    fn actor_ended(&mut self, ended: Result<(String, u64), tokio::task::JoinError>) {
-        match ended {
-            Ok((_, generation)) => {
-                self.actors.retain(|_, (known, _)| *known != generation);
-                let actors = &self.actors;
-                self.calls.retain(|_, channel| actors.contains_key(channel));
-            }
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => {
-                // Its channel is found again by a comparison.
-                tracing::error!(node = self.node(), %error, "an actor has failed, comparing");
-                let ended: Vec<String> = self
-                    .actors
-                    .iter()
-                    .filter(|(_, (_, actor))| actor.is_dead())
-                    .map(|(id, _)| id.clone())
-                    .collect();
-                for id in ended {
-                    self.actors.remove(&id);
-                }
-                self.compare_at.get_or_insert(Instant::now());
-            }
-        }
-        self.count();
-    }
-
-    fn count(&self) {
-        self.ctx
-            .shared
-            .metrics
-            .callers
-            .store(self.actors.len() as u64, Ordering::Relaxed);
     }
 
     /// Wakes the actors of the calls that the replica has changed.

@@ -135,10 +135,7 @@ impl Handle {
             ("callers", (metrics.callers, limits.callers_max as u64)),
             (
                 "mailboxes",
-                (
-                    load(&shared.metrics.events_waiting),
-                    limits.mailbox_max as u64,
-                ),
+                (shared.metrics.fullest_mailbox(), limits.mailbox_max as u64),
             ),
             (
                 "proposals",

@@ -30,8 +30,10 @@ mod probe;
 mod proposer;
 mod quorum;
 mod reconcile;
+mod roster;
 mod status;
 mod steps;
+mod turns;
 mod want;
 
 pub use config::NodeConfig;

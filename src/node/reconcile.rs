@@ -273,13 +273,18 @@ impl Driver {
         for id in seen.callers.keys().chain(self.actors.keys()) {
             found.entry(id.clone()).or_default();
         }
-        for (id, mut found) in found {
+        for (id, mut found) in self.as_they_came(found, &seen) {
             found.place = match (seen.callers.contains_key(&id), away.contains(&id)) {
                 (true, _) => Place::Stasis,
                 (false, true) => Place::Dialplan,
                 (false, false) => Place::Gone,
             };
             if let Some((_, actor)) = self.actors.get(&id) {
+                if !ours.contains_key(&id)
+                    && let Some(turn) = self.turns.take()
+                {
+                    actor.send(Mail::Turn(turn));
+                }
                 actor.send(Mail::Compared(Box::new(found)));
                 continue;
             }
@@ -317,6 +322,19 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// In the order in which they are to join: those that were seen entering, then by age.
+    fn as_they_came(&self, found: BTreeMap<String, Found>, seen: &Seen) -> Vec<(String, Found)> {
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_by_cached_key(|(id, _)| {
+            let entered = self.actors.get(id).map_or(u64::MAX, |(nth, _)| *nth);
+            let made = seen.callers.get(id).map(|channel| &channel.creationtime);
+            // `pbx-1700000000.42`: the number that Asterisk counts its channels by.
+            let nth = id.rsplit_once('.').and_then(|(_, nth)| nth.parse().ok());
+            (entered, made.cloned(), nth.unwrap_or(u64::MAX))
+        });
+        found
     }
 
     /// Starts what a channel is for that was found and not seen entering.

@@ -2,6 +2,7 @@
 //!
 //! Counters of queues are not here: they are replicated state and equal on all nodes.
 
+use crate::caller::CallerRef;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +65,7 @@ pub struct NodeMetrics {
     pub ticks: u64,
     /// How late the last due deadline was, in milliseconds.
     pub deadline_lateness_ms: u64,
-    /// Every bounded queue: name -> (length, bound).
+    /// Every bounded queue: name -> (length, bound). Of the mailboxes it is the fullest.
     pub queues: BTreeMap<&'static str, (u64, u64)>,
     /// From "agent free and caller waiting" to the request for the agent's leg, first offers only.
     pub dispatch_delay: Histogram,
@@ -104,14 +105,34 @@ impl Histogram {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub callers: AtomicU64,
-    pub events_waiting: AtomicU64,
     pub proposals_waiting: AtomicU64,
+    mailboxes: Mutex<Vec<CallerRef>>,
     inner: Mutex<NodeMetrics>,
 }
 
 impl Metrics {
     pub fn update(&self, change: impl FnOnce(&mut NodeMetrics)) {
         change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a new actor's mailbox, and forgets those whose actors have ended.
+    pub fn watch_mailbox(&self, new: CallerRef) {
+        let mut mailboxes = self
+            .mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        mailboxes.retain(|mailbox| !mailbox.is_dead());
+        mailboxes.push(new);
+    }
+
+    /// Length of the fullest mailbox.
+    pub fn fullest_mailbox(&self) -> u64 {
+        let mailboxes = self
+            .mailboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let lengths = mailboxes.iter().map(CallerRef::waiting);
+        lengths.max().unwrap_or(0) as u64
     }
 
     pub fn snapshot(&self) -> NodeMetrics {
