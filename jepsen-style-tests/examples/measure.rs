@@ -36,6 +36,8 @@ const ARRIVALS: usize = 24;
 const FAILOVER_LINE: usize = 12;
 /// A leg that comes so soon after the kill was still ordered by the dead leader.
 const STILL_ORDERED_MS: i64 = 100;
+/// Above this the nodes' logs of a failover are kept.
+const SLOW_MS: i64 = 5_000;
 /// Over how long the processor time of a node is taken.
 const CPU_OVER: Duration = Duration::from_secs(10);
 /// Ticks of /proc in a second: a constant of Linux, whatever the kernel was built with.
@@ -156,6 +158,8 @@ async fn dispatch_and_answer(asked: &Asked) -> Vec<String> {
     for caller in &line {
         if !talks.iter().any(|talk| talk.caller == caller.number()) {
             println!("caller {} left without a conversation", caller.number());
+            let own = moments.iter().filter(|m| m.number == caller.number());
+            own.for_each(|m| println!("  {} {} {:?} {:?}", m.at_ms, m.pbx, m.what, m.phone));
         }
     }
     let scene = format!(
@@ -234,7 +238,7 @@ async fn failover(kind: Kind, times: usize) -> Vec<String> {
     let load = load();
     let mut numbers = Numbers::default();
     let phones = at_work(&cluster, agents, SHORT_TALK).await;
-    let (mut took, mut callers) = (Vec::new(), Vec::new());
+    let (mut took, mut elected, mut callers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..times {
         for (agent, _) in agents {
             let paused = cluster.api().pause(agent, "measure").await;
@@ -252,7 +256,11 @@ async fn failover(kind: Kind, times: usize) -> Vec<String> {
 
         let killed = now_ms();
         cluster.kill(leader);
-        let leg = eventually(SOON, "the new leader has a phone rung", async || {
+        let named = async {
+            cluster.leader().await;
+            now_ms() - killed
+        };
+        let leg = eventually(2 * SOON, "the new leader has a phone rung", async || {
             let moments = cluster.oracle.moments();
             let mut created = moments.iter().filter(|m| {
                 m.what == What::Created
@@ -262,9 +270,13 @@ async fn failover(kind: Kind, times: usize) -> Vec<String> {
             });
             let first = created.next().map(|m| m.at_ms);
             first.ok_or_else(|| "no leg was created".to_owned())
-        })
-        .await;
+        });
+        let (named, leg) = tokio::join!(named, leg);
         took.push(leg - killed);
+        elected.push(named);
+        if leg - killed > SLOW_MS {
+            keep_logs(&cluster, took.len(), killed);
+        }
         cluster.restart(leader).await;
         cluster.all_ready().await;
     }
@@ -273,9 +285,26 @@ async fn failover(kind: Kind, times: usize) -> Vec<String> {
         &load,
         &format!("{FAILOVER_LINE} callers in line at living nodes, 4 agents, talk 300 ms"),
     );
-    table(&[("all", took)]);
+    println!("  one by one: {took:?}");
+    table(&[("new leader named", elected), ("first leg", took)]);
     drop((phones, callers));
     cluster.oracle.faults()
+}
+
+/// Keeps what the nodes logged, for who wants to know why a failover was slow.
+fn keep_logs(cluster: &Cluster, round: usize, killed: i64) {
+    for site in &cluster.sites {
+        let name = format!(
+            "holdfast-measure-{}-{round}-{}.log",
+            std::process::id(),
+            site.name
+        );
+        let path = std::env::temp_dir().join(name);
+        match std::fs::write(&path, site.process.log()) {
+            Ok(()) => println!("  slow after the kill at {killed}: {}", path.display()),
+            Err(error) => println!("  the log of {} is lost: {error}", site.name),
+        }
+    }
 }
 
 /// What nodes cost that do nothing, and that hold a line.
