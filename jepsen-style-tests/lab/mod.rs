@@ -12,6 +12,7 @@ mod asterisk_conf;
 mod block;
 pub mod cluster;
 pub mod eventually;
+pub mod moments;
 pub mod oracle;
 mod oracle_book;
 mod place;

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::eventually::{SOON, check, eventually};
+use super::moments::Moment;
 use super::oracle_book::{Book, Side};
 
 /// How to reach the ARI of one Asterisk.
@@ -54,6 +55,9 @@ pub struct Talk {
     /// The agent's phone.
     pub agent: String,
     pub begun: Instant,
+    /// When the last of those who take part entered his bridge, by the Asterisks' timestamps:
+    /// milliseconds since the Unix epoch.
+    pub begun_ms: i64,
     pub ended: Option<Instant>,
 }
 
@@ -103,6 +107,11 @@ impl Oracle {
     /// All conversations so far, in the order in which they began.
     pub fn talks(&self) -> Vec<Talk> {
         self.book().talks.clone()
+    }
+
+    /// When channels were created, answered and gone, in the order in which it was heard.
+    pub fn moments(&self) -> Vec<Moment> {
+        self.book().moments.clone()
     }
 
     /// Callers in the order in which they were connected.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::moments::{self, MOMENTS_MAX, Moment};
 use super::oracle::{Played, Talk};
 
 /// Kept of the events for the report of a failed test.
@@ -24,6 +25,8 @@ pub(super) struct Channel {
     pub number: String,
     pub state: String,
     pub bridge: Option<String>,
+    /// When it entered that bridge, by the event's timestamp.
+    pub entered_ms: i64,
 }
 
 /// The state of all Asterisks, and its history.
@@ -36,6 +39,7 @@ pub(super) struct Book {
     pub rings: BTreeMap<String, usize>,
     pub talks: Vec<Talk>,
     pub played: Vec<Played>,
+    pub moments: Vec<Moment>,
     pub faults: Vec<String>,
     pub told: Vec<String>,
 }
@@ -59,6 +63,7 @@ impl Book {
 
     pub fn take(&mut self, pbx: &str, event: &Value) {
         let kind = event["type"].as_str().unwrap_or_default();
+        self.clock(pbx, event);
         // Most of all events, and nothing in them for the judge.
         if matches!(
             kind,
@@ -78,6 +83,7 @@ impl Book {
                     let bridge = event["bridge"]["id"].as_str().unwrap_or_default();
                     if kind == "ChannelEnteredBridge" {
                         channel.bridge = Some(bridge.to_owned());
+                        channel.entered_ms = moments::stamp(event);
                     } else if channel.bridge.as_deref() == Some(bridge) {
                         channel.bridge = None;
                     }
@@ -89,6 +95,27 @@ impl Book {
             }
         }
         self.judge();
+    }
+
+    /// Writes down when a caller's or a phone's channel came, was answered and went.
+    fn clock(&mut self, pbx: &str, event: &Value) {
+        let Some(what) = moments::what(event) else {
+            return;
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let channel = &event["channel"];
+        let name = text(&channel["name"]);
+        if self.side(&name) == Side::Trunk || self.moments.len() >= MOMENTS_MAX {
+            return;
+        }
+        self.moments.push(Moment {
+            at_ms: moments::stamp(event),
+            pbx: pbx.to_owned(),
+            what,
+            channel: text(&channel["id"]),
+            phone: self.phone_of(&name),
+            number: text(&channel["caller"]["number"]),
+        });
     }
 
     pub fn update(&mut self, pbx: &str, seen: &Value) -> Option<&mut Channel> {
@@ -152,8 +179,8 @@ impl Book {
         }
         // A caller is connected when his own Asterisk has bridged him; which phone that is, is told
         // by the Asterisk where the phone is, for a leg through a trunk carries his number there.
-        let mut served: BTreeMap<String, usize> = BTreeMap::new();
-        let mut reached: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut served: BTreeMap<String, (usize, i64)> = BTreeMap::new();
+        let mut reached: BTreeMap<(String, String), i64> = BTreeMap::new();
         let mut faults = Vec::new();
         for ((pbx, bridge), members) in &bridges {
             let of = |side| {
@@ -166,41 +193,47 @@ impl Book {
                 faults.push(format!("bridge {bridge} at {pbx} holds {names:?}"));
             }
             if members.len() == 2 {
+                let entered = members.iter().map(|member| member.entered_ms).max();
+                let entered = entered.unwrap_or(0);
                 for caller in of(Side::Caller) {
-                    *served.entry(caller.number.clone()).or_default() += 1;
+                    let (times, last) = served.entry(caller.number.clone()).or_default();
+                    (*times, *last) = (*times + 1, entered.max(*last));
                 }
                 for phone in of(Side::Phone).filter_map(|member| book.phone_of(&member.name)) {
                     for other in members.iter().filter(|m| book.side(&m.name) != Side::Phone) {
-                        reached.insert((other.number.clone(), phone.clone()));
+                        reached.insert((other.number.clone(), phone.clone()), entered);
                     }
                 }
             }
         }
-        for (caller, times) in &served {
+        for (caller, (times, _)) in &served {
             if *times > 1 {
                 faults.push(format!("caller {caller} is in {times} bridges"));
             }
         }
-        let talking: BTreeSet<(String, String)> = reached
+        let talking: BTreeMap<(String, String), i64> = reached
             .into_iter()
-            .filter(|(caller, _)| served.contains_key(caller))
+            .filter_map(|(pair, entered)| {
+                let (_, last) = served.get(&pair.0)?;
+                Some((pair, entered.max(*last)))
+            })
             .collect();
         self.enter(talking, faults);
     }
 
-    fn enter(&mut self, mut talking: BTreeSet<(String, String)>, mut faults: Vec<String>) {
+    fn enter(&mut self, mut talking: BTreeMap<(String, String), i64>, mut faults: Vec<String>) {
         // Two phones that answer at once may both be bridged behind their trunks for the moment
         // until the loser is hung up; who was there first keeps the caller, a second is not yet one.
         let mut phones_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (caller, phone) in &talking {
+        for (caller, phone) in talking.keys() {
             phones_of
                 .entry(caller.clone())
                 .or_default()
                 .push(phone.clone());
         }
-        talking.retain(|(caller, _)| phones_of[caller].len() == 1);
+        talking.retain(|(caller, _), _| phones_of[caller].len() == 1);
         let mut callers_of: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
-        for (caller, phone) in &talking {
+        for (caller, phone) in talking.keys() {
             callers_of.entry(phone).or_default().push(caller);
         }
         for (phone, callers) in callers_of {
@@ -212,7 +245,9 @@ impl Book {
         }
         let now = Instant::now();
         for talk in self.talks.iter_mut().filter(|talk| talk.ended.is_none()) {
-            if !talking.remove(&(talk.caller.clone(), talk.agent.clone()))
+            if talking
+                .remove(&(talk.caller.clone(), talk.agent.clone()))
+                .is_none()
                 && !phones_of
                     .get(&talk.caller)
                     .is_some_and(|phones| phones.contains(&talk.agent))
@@ -221,12 +256,14 @@ impl Book {
             }
         }
         let begun = talking.into_iter();
-        self.talks.extend(begun.map(|(caller, agent)| Talk {
-            caller,
-            agent,
-            begun: now,
-            ended: None,
-        }));
+        self.talks
+            .extend(begun.map(|((caller, agent), begun_ms)| Talk {
+                caller,
+                agent,
+                begun: now,
+                begun_ms,
+                ended: None,
+            }));
         for fault in faults {
             if !self.faults.contains(&fault) {
                 self.faults.push(fault);

@@ -15,11 +15,23 @@ use super::eventually::{SOON, check, eventually};
 /// How many lines of a log are shown when a test fails.
 const LINES_SHOWN: usize = 100;
 
-/// The program, built beside this test.
+/// Names another program than the one built beside this test.
+const BINARY_VARIABLE: &str = "HOLDFAST_BIN";
+
+/// The program: what `HOLDFAST_BIN` names, else the one built beside this test.
 ///
 /// # Panics
-/// When it was not built, with what to do.
+/// When it is not there, with what to do.
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os(BINARY_VARIABLE) {
+        let named = PathBuf::from(named);
+        assert!(
+            named.is_file(),
+            "{BINARY_VARIABLE} names {}, which is no file; correct or unset it",
+            named.display()
+        );
+        return named;
+    }
     let test = std::env::current_exe().expect("a test knows its own program");
     let folder = test
         .parent()

@@ -1,0 +1,90 @@
+//! When things happened at the Asterisks, by their own clocks: what figures are taken from.
+//!
+//! The [`Book`](super::oracle_book) writes them down as it hears of them. Nothing is judged here, and
+//! no clock is read: the Asterisks of a lab share the machine's.
+
+use serde_json::Value;
+
+/// Kept in all; later moments are not written down.
+pub(super) const MOMENTS_MAX: usize = 200_000;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The channel was created.
+    Created,
+    /// It was answered.
+    Up,
+    /// The dialplan reached `Stasis()`. A simulated Asterisk does not tell of it.
+    Stasis,
+    /// It is gone.
+    Destroyed,
+}
+
+/// One moment in the life of a caller's or a phone's channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since the Unix epoch, by the Asterisk's timestamp.
+    pub at_ms: i64,
+    pub pbx: String,
+    pub what: What,
+    pub channel: String,
+    /// The number of the phone, if it is a phone's channel.
+    pub phone: Option<String>,
+    /// The caller's number, as the channel has it.
+    pub number: String,
+}
+
+/// What an event tells of its channel, if anything that is kept.
+pub(super) fn what(event: &Value) -> Option<What> {
+    let channel = &event["channel"];
+    match event["type"].as_str()? {
+        "ChannelCreated" => Some(What::Created),
+        "ChannelDestroyed" => Some(What::Destroyed),
+        "ChannelStateChange" if channel["state"] == "Up" => Some(What::Up),
+        "ChannelDialplan" if channel["dialplan"]["app_name"] == "Stasis" => Some(What::Stasis),
+        _ => None,
+    }
+}
+
+/// The timestamp of an event in milliseconds since the Unix epoch; 0 for none.
+pub(super) fn stamp(event: &Value) -> i64 {
+    event["timestamp"].as_str().and_then(parse).unwrap_or(0)
+}
+
+/// `2026-11-23T11:12:07.193+0000`
+fn parse(text: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    // Civil date to days, after Howard Hinnant; a year begins in March.
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let minutes = number(11, 13)? * 60 + number(14, 16)?;
+    let millis = number(17, 19)? * 1000 + number(20, 23)?;
+    let east = number(24, 26)? * 60 + number(26, 28)?;
+    let east = match text.get(23..24)? {
+        "+" => east,
+        "-" => -east,
+        _ => return None,
+    };
+    Some((days * 1440 + minutes - east) * 60_000 + millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn stamps_are_read_with_their_offset() {
+        let ms = 1_795_432_327_193;
+        assert_eq!(parse("2026-11-23T11:12:07.193+0000"), Some(ms));
+        assert_eq!(parse("2026-11-23T12:42:07.193+0130"), Some(ms));
+        assert_eq!(parse("2026-11-23T08:12:07.193-0300"), Some(ms));
+        assert_eq!(parse("2000-02-29T12:34:56.789+0000"), Some(951_827_696_789));
+        assert_eq!(parse("yesterday"), None);
+    }
+}
