@@ -283,7 +283,9 @@ async fn failover(kind: Kind, times: usize) -> Vec<String> {
     title(
         "failover: SIGKILL of the leader -> first leg by the new leader",
         &load,
-        &format!("{FAILOVER_LINE} callers in line at living nodes, 4 agents, talk 300 ms"),
+        &format!(
+            "{FAILOVER_LINE} new callers at living nodes behind older ones anywhere, 4 agents, talk 300 ms"
+        ),
     );
     println!("  one by one: {took:?}");
     table(&[("new leader named", elected), ("first leg", took)]);
