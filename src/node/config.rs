@@ -289,7 +289,7 @@ impl Default for LimitsSection {
 impl Default for TimingSection {
     fn default() -> Self {
         Self {
-            node_away_after: Span::ms(1_500),
+            node_away_after: Span::ms(700),
             node_lost_after: Span::ms(60_000),
             asterisk_lost_after: None,
             no_quorum_after: Span::ms(10_000),

@@ -260,7 +260,7 @@ mod tests {
                 c.timing.no_quorum_after = Span::ms(1)
             }),
             ("timing.node_lost_after", |c| {
-                c.timing.node_lost_after = Span::ms(700)
+                c.timing.node_lost_after = Span::ms(650)
             }),
             ("limits.mailbox_max", |c| c.limits.mailbox_max = 0),
         ];

@@ -4,7 +4,7 @@ use super::Apply;
 use crate::call::{Outcome, Phase};
 use crate::command::{DeviceState, EndedBy, FailCause};
 use crate::event::Event;
-use crate::id::{CallId, ChannelId, NodeName, PbxId};
+use crate::id::{AgentId, CallId, ChannelId, NodeName, PbxId};
 use crate::index::Subject;
 use crate::limits::{DURATION_MS_MAX, PBXES_MAX};
 use crate::pbx::{Pbx, Sight};
@@ -145,7 +145,26 @@ impl Apply<'_> {
         if !touched.is_empty() {
             self.emit(Event::NodeAway { node: node.clone() });
         }
+        for pbx in touched {
+            for call in self.calls_on(&pbx) {
+                self.free_who_does_not_ring(call);
+            }
+        }
         Ok(Done::Ok)
+    }
+
+    /// An offer that its owner has not begun would hold the agents for the whole ring time. Whose
+    /// phone is known to ring stays reserved: it may go on ringing, and must not ring twice.
+    fn free_who_does_not_ring(&mut self, id: CallId) {
+        let offer = self.state.calls.get(&id).and_then(|call| call.offer());
+        let Some(offer) = offer.filter(|offer| offer.connect == Connect::Ari) else {
+            return;
+        };
+        let silent = offer.agents.iter().filter(|it| it.ringing_since.is_none());
+        let silent: Vec<AgentId> = silent.map(|it| it.agent.clone()).collect();
+        for agent in silent {
+            self.release_agent(id, &agent, FailCause::Cancelled);
+        }
     }
 
     pub(super) fn node_back(&mut self, node: &NodeName) -> Reply {

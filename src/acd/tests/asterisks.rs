@@ -411,3 +411,34 @@ fn a_grant_that_came_to_nothing_puts_the_caller_back_at_the_old_place() {
     world.pass(3_000);
     assert_eq!(world.serve(), [(first, vec!["a1".to_string()])]);
 }
+
+/// The leader offers a caller whose node has just died: nobody will ever ring that agent.
+#[test]
+fn an_offer_that_does_not_ring_ends_when_its_node_falls_silent_and_a_ringing_one_stays() {
+    let mut world = World::new(linear(), 2);
+    let first = world.join("q", "c1");
+    let second = world.join("q", "c2");
+    assert_eq!(world.serve().len(), 2);
+    world
+        .apply(Command::OfferRinging {
+            call: first,
+            attempt: Attempt(1),
+            agent: agent("a1"),
+        })
+        .unwrap();
+    let owner = world.state.pbx(&pbx("p1")).unwrap().node.clone();
+    world
+        .apply(Command::NodeAway {
+            node: owner,
+            node_lost_after_ms: 60_000,
+        })
+        .unwrap();
+    let hand = |name: &str| world.state.agent(&agent(name)).unwrap().hand.clone();
+    let (call, attempt) = (first, Attempt(1));
+    assert_eq!(hand("a1"), Hand::Offered { call, attempt });
+    assert_eq!(hand("a2"), Hand::Free);
+    let waiting = Phase::Waiting { away: false };
+    assert_eq!(world.state.call(second).unwrap().phase, waiting);
+    assert_eq!(world.state.position(second), Some(2));
+    assert!(world.serve().is_empty(), "its owner is out of sight");
+}
