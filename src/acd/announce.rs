@@ -8,14 +8,20 @@ use crate::call::{Call, Prompt};
 use crate::id::Millis;
 use crate::limits::ANNOUNCE_CHECK_MS_MIN;
 use crate::queue::Queue;
-use crate::settings::{Announce, AnnounceHoldTime, AnnouncePosition};
+use crate::settings::{Announce, AnnounceHoldTime, AnnouncePosition, QueueSettings};
 use crate::wait::Wait;
 
-/// When the announcements of a caller begin.
-pub(crate) fn schedule(wait: &mut Wait, call: &Call, announce: &Announce, now: Millis) {
+/// What is kept about a caller who enters a line now: the step that the waiting so far has reached,
+/// and when there is something to tell.
+pub(crate) fn begin(call: &Call, settings: &QueueSettings, now: Millis) -> Wait {
+    let announce = &settings.announce;
     let told = call.announce_frequency_ms > 0;
-    wait.position_at = told.then(|| now.saturating_add(announce.first_after_ms));
-    wait.periodic_at = next_periodic(announce, now);
+    Wait {
+        step: settings.steps_reached(now.saturating_sub(call.joined_at)),
+        position_at: told.then(|| now.saturating_add(announce.first_after_ms)),
+        periodic_at: next_periodic(announce, now),
+        ..Wait::default()
+    }
 }
 
 /// Settings have changed under a waiting caller: begins or ends periodic announcements.

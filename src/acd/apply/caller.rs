@@ -11,7 +11,7 @@ use crate::queue::Place;
 use crate::reply::{Done, Reject, Reply};
 use crate::settings::Connect;
 use crate::text;
-use crate::wait::{ResumeKey, Wait};
+use crate::wait::ResumeKey;
 
 impl Apply<'_> {
     pub(super) fn caller_join(&mut self, join: &CallerJoin) -> Reply {
@@ -99,13 +99,7 @@ impl Apply<'_> {
         let Some(queue) = self.state.queues.get_mut(&call.queue) else {
             return Done::Ok;
         };
-        let mut wait = Wait {
-            step: queue
-                .settings
-                .steps_reached(self.now.saturating_sub(call.joined_at)),
-            ..Wait::default()
-        };
-        announce::schedule(&mut wait, &call, &queue.settings.announce, self.now);
+        let wait = announce::begin(&call, &queue.settings, self.now);
         queue.line.insert(Place::of(&call));
         queue.counters.entered += 1;
         let position = u32::try_from(queue.position(&Place::of(&call)));

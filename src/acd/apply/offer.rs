@@ -15,7 +15,6 @@ use crate::limits::{OFFER_AGENTS_MAX, PASSED_OVER_MAX};
 use crate::queue::{Place, average};
 use crate::reply::{Done, Reject, Reply};
 use crate::settings::Connect;
-use crate::wait::Wait;
 
 impl Apply<'_> {
     pub(super) fn offer_make(&mut self, id: CallId, attempt: Attempt, agents: &[AgentId]) -> Reply {
@@ -304,13 +303,7 @@ impl Apply<'_> {
             .answered_in_service_level
             .saturating_sub(u64::from(in_time));
         queue.line.insert(Place::of(call));
-        let mut wait = Wait {
-            step: queue
-                .settings
-                .steps_reached(self.now.saturating_sub(call.joined_at)),
-            ..Wait::default()
-        };
-        announce::schedule(&mut wait, call, &queue.settings.announce, self.now);
+        let wait = announce::begin(call, &queue.settings, self.now);
         self.state.waits.insert(id, wait);
         self.free_agent(agent, &name, cause);
         self.touch_call(id);
