@@ -1,7 +1,9 @@
 //! The demo's judge: does anybody lose their place, is an agent taken twice?
 //!
-//! What is true is asked of the simulated Asterisks and their phones; the nodes are asked only what
-//! they claim, and their claim is held against it.
+//! Phones, talks and leftovers are judged from the simulated Asterisks alone. The order of a line is
+//! judged from what a living node claims, against what was claimed before: who was once seen ahead
+//! stays ahead, over the leader's death. A second leg at a phone counts once it lasts longer than the
+//! hanging up of a loser takes.
 
 use super::crowd::Crowd;
 use holdfast_admin::api::CallView;
