@@ -450,7 +450,7 @@ fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari:
     let folder = folder.path().display();
     let text = toml::toml! {
         [log]
-        level = "info,openraft=warn,holdfast_node=debug"
+        level = "info,openraft=off,holdfast_node=debug"
         format = "pretty"
     };
     let mut config: BTreeMap<String, toml::Value> = text.into_iter().collect();

@@ -45,7 +45,7 @@ fn wrong_config(error: &ConfigError, file: &Path) -> Failure {
 }
 
 fn logging(config: &NodeConfig) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log.level).map_err(|error| {
+    let filter = EnvFilter::try_new(directives(&config.log.level)).map_err(|error| {
         Failure::new(
             CONFIG,
             format!("log.level: {:?}: {error}", config.log.level),
@@ -66,6 +66,17 @@ fn logging(config: &NodeConfig) -> Result<(), Failure> {
         log.with_ansi(colour).try_init()
     };
     set.map_err(|error| Failure::new(FAILED, error.to_string()))
+}
+
+/// A plain level speaks of our own lines. openraft repeats ten times a second that a peer does not
+/// answer; what of it matters (leaders, nodes away, a broken disk) we say ourselves, once. A filter
+/// with directives is taken as it is, so `info,openraft=info` brings its lines back.
+fn directives(level: &str) -> String {
+    if level.contains(['=', ',']) {
+        level.to_owned()
+    } else {
+        format!("{level},openraft=off")
+    }
 }
 
 async fn serve(config: NodeConfig) -> Result<(), Failure> {
@@ -141,4 +152,16 @@ fn not_served(error: &AdminError) -> Failure {
         AdminError::Serve(_) => FAILED,
     };
     Failure::new(exit, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directives;
+
+    #[test]
+    fn a_plain_level_keeps_the_raft_library_quiet_and_a_filter_is_taken_as_it_is() {
+        assert_eq!(directives("info"), "info,openraft=off");
+        assert_eq!(directives("info,openraft=info"), "info,openraft=info");
+        assert_eq!(directives("holdfast_ari=debug"), "holdfast_ari=debug");
+    }
 }

@@ -177,6 +177,12 @@ fn sights(
             continue;
         }
         told.nodes.insert(node.clone(), (away, Instant::now()));
+        let this = &shared.config.node.name;
+        if away {
+            tracing::warn!(node = this, other = %node, "node does not answer, its callers are not offered");
+        } else {
+            tracing::info!(node = this, other = %node, "node answers again");
+        }
         commands.push(if away {
             Command::NodeAway {
                 node: node.clone(),
