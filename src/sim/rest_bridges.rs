@@ -6,9 +6,7 @@ use crate::bridge::Br;
 use crate::channel::Ch;
 use crate::pbx::{BRIDGES_MAX, Pbx, Request, Response};
 use crate::playback::Target;
-use crate::rest::{
-    Failed, class_or_default, created, error, no_content, not_found, ok, wrong_verb,
-};
+use crate::rest::{Failed, class_or_default, error, no_content, not_found, ok, wrong_verb};
 
 const TYPES: [&str; 7] = [
     "mixing",
@@ -136,15 +134,8 @@ impl Pbx {
         request: &Request,
     ) -> Failed<Response> {
         let br = self.bridge(id)?;
-        let media = request.list("media");
-        if media.is_empty() {
-            return Err(error(500, "Failed to queue media for playback"));
-        }
-        let playback = playback.or_else(|| request.param("playbackId"));
-        let language = request.param("lang").unwrap_or("en".to_owned());
-        let json = self.play(Target::Bridge(br), playback, media, language);
-        json.map(created)
-            .ok_or_else(|| error(500, "Could not create playback channel"))
+        let refusal = "Could not create playback channel";
+        self.play_on(Target::Bridge(br), playback, request, refusal)
     }
 
     fn bridge_moh(&mut self, id: &str, verb: &str, request: &Request) -> Failed<Response> {

@@ -179,15 +179,26 @@ impl Pbx {
     ) -> Failed<Response> {
         let ch = self.in_stasis(id)?;
         self.not_down(ch)?;
+        let refusal = "Failed to queue media for playback";
+        self.play_on(Target::Channel(ch), playback, request, refusal)
+    }
+
+    /// Plays what a request names; `refusal` is what Asterisk says when it cannot.
+    pub(crate) fn play_on(
+        &mut self,
+        target: Target,
+        playback: Option<String>,
+        request: &Request,
+        refusal: &str,
+    ) -> Failed<Response> {
         let media = request.list("media");
         if media.is_empty() {
             return Err(error(500, "Failed to queue media for playback"));
         }
         let playback = playback.or_else(|| request.param("playbackId"));
         let language = request.param("lang").unwrap_or("en".to_owned());
-        let json = self.play(Target::Channel(ch), playback, media, language);
-        json.map(created)
-            .ok_or_else(|| error(500, "Failed to queue media for playback"))
+        let json = self.play(target, playback, media, language);
+        json.map(created).ok_or_else(|| error(500, refusal))
     }
 
     fn get_variables(&self, id: &str, several: bool, request: &Request) -> Failed<Response> {
