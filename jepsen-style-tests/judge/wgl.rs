@@ -188,12 +188,30 @@ pub struct Register;
 pub enum RegisterOp {
     Write(Option<String>),
     Read(Option<String>),
-    /// `done`: whether it was `expect`; `None`: the outcome is unknown.
+    /// Done: it was `expect`.
     Cas {
         expect: String,
         value: String,
-        done: Option<bool>,
     },
+}
+
+impl Register {
+    /// Leaves out writes of unknown outcome whose value nobody ever saw: whatever order fits with
+    /// them fits without. Each that stays open makes the search dearer until the end.
+    pub fn without_unobserved(ops: Vec<Timed<RegisterOp>>) -> Vec<Timed<RegisterOp>> {
+        let seen = |timed: &Timed<RegisterOp>| match &timed.op {
+            RegisterOp::Read(value) => value.clone(),
+            RegisterOp::Cas { expect, .. } => Some(expect.clone()),
+            RegisterOp::Write(_) => None,
+        };
+        let seen: HashSet<String> = ops.iter().filter_map(seen).collect();
+        let observed = |timed: &Timed<RegisterOp>| match &timed.op {
+            RegisterOp::Write(Some(value)) | RegisterOp::Cas { value, .. } => seen.contains(value),
+            RegisterOp::Write(None) | RegisterOp::Read(_) => true,
+        };
+        let kept = |timed: &Timed<RegisterOp>| timed.until.is_some() || observed(timed);
+        ops.into_iter().filter(kept).collect()
+    }
 }
 
 impl Model for Register {
@@ -204,17 +222,8 @@ impl Model for Register {
         match op {
             RegisterOp::Write(value) => Some(value.clone()),
             RegisterOp::Read(value) => (value == state).then(|| state.clone()),
-            RegisterOp::Cas {
-                expect,
-                value,
-                done,
-            } => {
-                let is = state.as_deref() == Some(expect);
-                match (is, done) {
-                    (true, Some(true) | None) => Some(Some(value.clone())),
-                    (false, Some(false) | None) => Some(state.clone()),
-                    _ => None,
-                }
+            RegisterOp::Cas { expect, value } => {
+                (state.as_deref() == Some(expect)).then(|| Some(value.clone()))
             }
         }
     }
@@ -275,3 +284,7 @@ impl Model for Agent {
         Some(next)
     }
 }
+
+#[cfg(test)]
+#[path = "wgl_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use crate::judge::history::{Answer, Op};
 use crate::judge::story::{Done, Operation, Story, When};
 use crate::judge::verdict::Limits;
 use crate::judge::wgl::{self, Agent, AgentOp, Register, RegisterOp, Searched, Timed};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
     let mut keys: BTreeMap<String, Vec<&Operation>> = BTreeMap::new();
@@ -25,7 +25,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
             let ops = timed(&ops, agent_op);
             (wgl::search(&Agent, &ops, limits.search_steps), ops.len())
         } else {
-            let ops = unobserved_left_out(timed(&ops, register_op));
+            let ops = Register::without_unobserved(timed(&ops, register_op));
             (wgl::search(&Register, &ops, limits.search_steps), ops.len())
         };
         let when = ops.last().map_or(
@@ -76,10 +76,11 @@ fn register_op(op: &Op, answer: Option<&Answer>) -> Option<RegisterOp> {
             RegisterOp::Write(Some(value.clone()))
         }
         Op::Unpause { .. } => RegisterOp::Write(None),
+        // One that met another value changed nothing, and tells little.
+        Op::Cas { .. } if answer == Some(&Answer::Mismatch) => return None,
         Op::Cas { expect, value, .. } => RegisterOp::Cas {
             expect: expect.clone(),
             value: value.clone(),
-            done: answer.map(|answer| *answer != Answer::Mismatch),
         },
         Op::Read { stale: false, .. } | Op::ReadPause { stale: false, .. } => match answer? {
             Answer::Value(value) => RegisterOp::Read(value.clone()),
@@ -103,33 +104,6 @@ fn agent_op(op: &Op, answer: Option<&Answer>) -> Option<AgentOp> {
         Op::ReadHand { stale: false, .. } => AgentOp::ReadHand(read()?),
         _ => return None,
     })
-}
-
-/// An unknown write whose value nobody ever saw may be left out: whatever order fits with it fits
-/// without it, unless a failed comparison has to be explained by some value.
-fn unobserved_left_out(ops: Vec<Timed<RegisterOp>>) -> Vec<Timed<RegisterOp>> {
-    let mut seen = BTreeSet::new();
-    for timed in &ops {
-        match &timed.op {
-            RegisterOp::Read(value) => {
-                seen.insert(value.clone());
-            }
-            RegisterOp::Cas {
-                done: Some(false), ..
-            } => return ops,
-            RegisterOp::Cas { expect, .. } => {
-                seen.insert(Some(expect.clone()));
-            }
-            RegisterOp::Write(_) => {}
-        }
-    }
-    let observed = |timed: &Timed<RegisterOp>| match &timed.op {
-        RegisterOp::Write(value) => seen.contains(value),
-        RegisterOp::Cas { value, .. } => seen.contains(&Some(value.clone())),
-        RegisterOp::Read(_) => true,
-    };
-    let kept = |timed: &Timed<RegisterOp>| timed.until.is_some() || observed(timed);
-    ops.into_iter().filter(kept).collect()
 }
 
 /// What an old read gave was written by somebody who had asked before the answer came.
