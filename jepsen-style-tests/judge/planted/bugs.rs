@@ -135,7 +135,7 @@ impl Scene {
         &self,
         mut ask: impl FnMut(&Fold, usize, &LogEvent) -> Option<T>,
     ) -> Option<T> {
-        let mut fold = Fold::default();
+        let mut fold = Fold::of(&self.story);
         for (place, told) in self.story.log.events.iter().enumerate() {
             if let Some(found) = ask(&fold, place, told) {
                 return Some(found);

@@ -210,7 +210,7 @@ pub(super) fn never_resumes(scene: &Scene) -> Option<Vec<Record>> {
         .callers
         .values()
         .any(|it| it.ends.is_empty() && it.talks.is_empty());
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(&before);
     before
         .log
         .events
