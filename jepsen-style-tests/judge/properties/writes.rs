@@ -70,8 +70,11 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
         let searched = wgl::search(&Register, &pauses, limits.search_steps);
         judge(searched, pauses.len(), "his pauses");
         let mut hands = timed(&ops, hand_op);
-        if !hands.is_empty() && !story.log.events.is_empty() {
-            hands.extend(told(story, limits, agent));
+        if !hands.is_empty()
+            && !story.log.events.is_empty()
+            && let Some(told) = told(story, limits, agent)
+        {
+            hands.extend(told);
             let searched = wgl::search(&Agent, &hands, limits.search_steps);
             judge(searched, hands.len(), "his offers");
         }
@@ -84,8 +87,8 @@ const NEVER: When = When {
 };
 
 /// Who has an agent in hand, as the log tells: each took effect before the first node was heard to
-/// tell of it, and not long before.
-fn told(story: &Story, limits: &Limits, agent: &str) -> Vec<Timed<AgentOp>> {
+/// tell of it, and not long before. `None` if he was taken twice: that is promise 2's to say.
+fn told(story: &Story, limits: &Limits, agent: &str) -> Option<Vec<Timed<AgentOp>>> {
     let mut fold = Fold::of(story);
     let mut ops = Vec::new();
     for told in &story.log.events {
@@ -96,13 +99,14 @@ fn told(story: &Story, limits: &Limits, agent: &str) -> Vec<Timed<AgentOp>> {
         let op = match (before, after) {
             (None, Some(call)) => AgentOp::Reserve(call, attempt(call)),
             (Some(call), None) => AgentOp::Release(call, attempt(call)),
+            (Some(before), Some(after)) if before != after => return None,
             _ => continue,
         };
         let from = told.when.early().saturating_sub(limits.failover_ms);
         let until = Some(told.when.late());
         ops.push(Timed { from, until, op });
     }
-    ops
+    Some(ops)
 }
 
 /// What ended a pause without being an operation on it: a logout, the end of all pauses, a phone's
