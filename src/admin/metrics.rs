@@ -305,6 +305,28 @@ fn node(app: &App, registry: &mut Registry) {
     );
     counter(
         registry,
+        "node_asterisks_taken_over",
+        "Times that this node was given another node's Asterisk",
+        m.asterisks_taken_over,
+    );
+    counter(
+        registry,
+        "node_asterisks_taken_back",
+        "Times that this node was given its own Asterisk back",
+        m.asterisks_taken_back,
+    );
+    let driven = Gauges::default();
+    for other in app.node.other_asterisks() {
+        let label = vec![("asterisk", other.pbx)];
+        driven.get_or_create(&label).set(other.connected.into());
+    }
+    registry.register(
+        "ari_other_connected",
+        "1 while this node drives the Asterisk of another",
+        driven,
+    );
+    counter(
+        registry,
         "node_offers_made",
         "Offers decided here",
         m.offers_made,
