@@ -21,6 +21,8 @@ mod losing;
 mod offers;
 #[path = "stories/scene.rs"]
 mod scene;
+#[path = "stories/takeover.rs"]
+mod takeover;
 
 macro_rules! story {
     ($sim:ident, $real:ident, $tell:path) => {
@@ -85,4 +87,14 @@ story!(
     sim_story_10_state_and_asterisk_agree_after_the_event_socket_was_cut,
     real_story_10_state_and_asterisk_agree_after_the_event_socket_was_cut,
     losing::the_event_socket
+);
+story!(
+    sim_story_11_another_node_serves_the_callers_of_a_killed_one,
+    real_story_11_another_node_serves_the_callers_of_a_killed_one,
+    takeover::of_a_killed_node
+);
+story!(
+    sim_story_12_a_node_that_stood_still_finds_itself_deposed,
+    real_story_12_a_node_that_stood_still_finds_itself_deposed,
+    takeover::of_a_node_that_stands_still
 );
