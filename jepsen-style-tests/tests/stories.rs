@@ -1,4 +1,4 @@
-//! The ten stories of the main job, end to end: three nodes, three Asterisks, callers and agents.
+//! The twelve stories of the main job, end to end: three nodes, three Asterisks, callers and agents.
 //!
 //! Each story is written once and told on both kinds of Asterisk, `real_story_..` and
 //! `sim_story_..`. What a story demands is demanded of what callers, phones and Asterisks saw; the
