@@ -22,6 +22,16 @@ struct Content {
     name: String,
     /// `None` until the node belongs to a cluster.
     cluster_id: Option<u64>,
+    /// Checksum of the rest; 0.1.0 wrote none.
+    check: Option<String>,
+}
+
+impl Content {
+    fn sum(&self) -> String {
+        let (format, id, name, cluster) = (self.format, self.id, &self.name, self.cluster_id);
+        let text = format!("{format} {id} {name} {cluster:?}");
+        format!("{:08x}", crc32fast::hash(text.as_bytes()))
+    }
 }
 
 /// The identity on disk, locked for this process.
@@ -55,6 +65,7 @@ impl Identity {
                         id,
                         name: name.into(),
                         cluster_id: None,
+                        check: None,
                     },
                     true,
                 )
@@ -88,7 +99,10 @@ impl Identity {
 
     /// Makes the identity durable.
     pub fn keep(&self) -> std::io::Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(&*self.content())?;
+        let mut content = self.content();
+        content.check = Some(content.sum());
+        let mut bytes = serde_json::to_vec_pretty(&*content)?;
+        drop(content);
         bytes.push(b'\n');
         write_atomic(&*self.disk, &self.path, &bytes)
     }
@@ -123,7 +137,16 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Content, StartError> {
             known: FORMAT,
         });
     }
-    serde_json::from_slice(bytes).map_err(damaged)
+    let content: Content = serde_json::from_slice(bytes).map_err(damaged)?;
+    match &content.check {
+        Some(check) if *check != content.sum() => Err(StartError::Damaged {
+            file: path.into(),
+            offset: 0,
+            what: "the checksum does not match".into(),
+            todo: REPLACE_ME,
+        }),
+        _ => Ok(content),
+    }
 }
 
 #[cfg(test)]
