@@ -36,6 +36,8 @@ mod clock;
 mod codec_impl;
 mod config;
 mod disk;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod faults;
 mod fence;

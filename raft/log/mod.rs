@@ -6,7 +6,7 @@
 
 mod index;
 mod io;
-mod segment;
+pub(crate) mod segment;
 mod vote;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,8 @@ pub mod api;
 pub mod auth;
 pub mod declared;
 pub mod diff;
+#[doc(hidden)]
+pub mod doors;
 pub mod duration;
 mod empty_rule;
 mod error;

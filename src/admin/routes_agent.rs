@@ -39,7 +39,7 @@ pub async fn show(State(app): Shared, who: Who, Path(agent): Path<String>) -> An
     Ok(tagged(view.revision, &view))
 }
 
-fn without_queues(doc: AgentDoc) -> Result<AgentSettings, ApiError> {
+pub(crate) fn without_queues(doc: AgentDoc) -> Result<AgentSettings, ApiError> {
     if doc.queues.is_some() {
         let what =
             "memberships are set at /v1/queues/{queue}/members/{agent}, or all at /v1/config";
@@ -127,7 +127,7 @@ pub async fn logout(State(app): Shared, Path(agent): Path<String>, write: Write)
 /// `{"reason": "lunch", "queue": "support"}`; without a queue: in all.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct PauseDoc {
+pub(crate) struct PauseDoc {
     reason: String,
     queue: Option<QueueName>,
 }

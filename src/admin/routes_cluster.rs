@@ -158,7 +158,7 @@ pub async fn member(State(app): Shared, Path(name): Path<String>) -> Answer {
 /// `PUT {"addr": "10.0.0.4:7081", "replace": false}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AddDoc {
+pub(crate) struct AddDoc {
     addr: String,
     #[serde(default)]
     replace: bool,
@@ -196,7 +196,7 @@ pub async fn leader(State(app): Shared) -> Answer {
 /// `PUT {"to": "b"}`; without `to`: whoever has the most of the log.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct StepDownDoc {
+pub(crate) struct StepDownDoc {
     to: Option<String>,
 }
 

@@ -95,7 +95,7 @@ pub async fn show(State(app): Shared, who: Who, Path(queue): Path<String>) -> An
     Ok(tagged(view.revision, &view))
 }
 
-fn without_members(doc: QueueDoc) -> Result<QueueSettings, ApiError> {
+pub(crate) fn without_members(doc: QueueDoc) -> Result<QueueSettings, ApiError> {
     if doc.members.is_some() {
         let what = "members are set at /v1/queues/{queue}/members/{agent}, or all at /v1/config";
         return Err(ApiError::invalid("/members", what));
@@ -186,7 +186,7 @@ pub async fn delete(State(app): Shared, Path(queue): Path<String>, write: Write)
 /// `PUT .../state {"open": false}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OpenDoc {
+pub(crate) struct OpenDoc {
     open: bool,
 }
 

@@ -15,6 +15,8 @@ mod config_load;
 mod ctx;
 mod devices;
 mod distributor;
+#[doc(hidden)]
+pub mod doors;
 mod driver;
 mod features;
 mod handle;
