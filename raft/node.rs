@@ -47,6 +47,8 @@ pub struct Node<M: Machine> {
     pub core: Core,
     pub state: Arc<State<M>>,
     pub log: LogView,
+    /// What the listener for other nodes counts.
+    pub port: Arc<holdfast_ports::Stats>,
     pub links: Arc<Links>,
     pub groups: mpsc::Sender<Group>,
     /// Places for commands on their way to the leader.
@@ -125,6 +127,7 @@ impl<M: Machine> Node<M> {
             core,
             state,
             log: view,
+            port: Arc::default(),
             links,
             groups,
             forwards: Semaphore::new(FORWARDS),
@@ -141,6 +144,7 @@ impl<M: Machine> Node<M> {
         node.spawn(server::serve(
             listener,
             node.clone(),
+            node.port.clone(),
             node.closing.subscribe(),
         ));
         if let Err(e) = bootstrap::check_cluster(&node).await {

@@ -1,8 +1,8 @@
 //! The receiving side: an HTTP listener that gives no stranger anything to hold on to.
 //!
-//! axum's own `serve` waits for ever for half a header, so the accept loop is ours: a bound on
-//! connections, on the time for a header and for a body, and on a body's length; and the secret is
-//! checked before a single byte of the body is read.
+//! The accept loop with its places for strangers and for peers is in `holdfast_ports`. Here are the
+//! bounds on a body's length and time, and the secret, which is checked before a single byte of the
+//! body is read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,19 +13,23 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use holdfast_ports::{Bounds, Guest, Stats};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use super::wire::{self, Head, Kind};
 use crate::StartError;
 
+/// Connections of peers.
 const CONNECTIONS: usize = 512;
+/// Connections that have not shown the secret; the oldest goes for a new one.
+const STRANGERS: usize = 256;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a peer may leave its answer unread.
+const WRITE_TIME: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 32;
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Why a message was not taken.
 pub struct Refusal(pub StatusCode, pub String);
@@ -62,49 +66,27 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(addr).await.map_err(listen)
 }
 
+/// What is given to whoever connects. A stranger here is who has not shown the cluster's secret.
+const BOUNDS: Bounds = Bounds {
+    name: "node-to-node",
+    strangers: STRANGERS,
+    known: CONNECTIONS,
+    head_time: HEADER_TIME,
+    head_bytes: HEAD_BYTES_MAX,
+    headers: HEADERS_MAX,
+    write_time: WRITE_TIME,
+    stop_grace: Duration::ZERO,
+};
+
 /// Serves until `closing` is true, then drops all connections.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     handler: Arc<H>,
-    mut closing: watch::Receiver<bool>,
+    stats: Arc<Stats>,
+    closing: watch::Receiver<bool>,
 ) {
     let app = Router::new().fallback(answer::<H>).with_state(handler);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            _ = closing.wait_for(|c| *c) => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(e) => {
-                // Out of file descriptors, most likely; an immediate retry would spin.
-                tracing::warn!("cannot accept a connection: {e}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(limit = CONNECTIONS, "too many connections; refused one");
-            continue;
-        };
-        // Latency is worth more than full packets; without it things still work.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone());
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_headers(HEADERS_MAX);
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        connections.spawn(async move {
-            let _place = place;
-            if let Err(e) = connection.await {
-                tracing::debug!("connection ended: {e}");
-            }
-        });
-    }
+    holdfast_ports::serve(listener, app, BOUNDS, stats, closing).await;
 }
 
 async fn answer<H: Handler>(State(handler): State<Arc<H>>, request: Request<Body>) -> Response {
@@ -122,6 +104,11 @@ async fn try_answer<H: Handler>(handler: &H, request: Request<Body>) -> Result<V
     if !handler.knows(token) {
         let why = "the cluster secret is missing or wrong; set the same one on every node";
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, why));
+    }
+    let guest = request.extensions().get::<Guest>();
+    if guest.is_some_and(|guest| !guest.is_known()) {
+        let why = "all connections for nodes are taken";
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
     let not_found = || Refusal::new(StatusCode::NOT_FOUND, "there is no such message");
     let kind = Kind::from_path(request.uri().path()).ok_or_else(not_found)?;

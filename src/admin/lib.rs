@@ -19,6 +19,7 @@ pub mod duration;
 mod empty_rule;
 mod error;
 mod events;
+mod guesses;
 mod metrics;
 mod request;
 mod router;
@@ -39,7 +40,7 @@ mod words;
 pub use auth::{Role, Tokens, create_token};
 pub use error::ApiError;
 pub use router::{App, router};
-pub use serve::{Listen, ServeError, Server};
+pub use serve::{Listen, PortStats, ServeError, Server};
 
 use holdfast_node::Handle;
 
@@ -64,5 +65,6 @@ pub async fn start(node: Handle) -> Result<Server, StartError> {
         socket: http.admin_socket,
         insecure_http: http.insecure_http,
     };
-    Ok(Server::start(router(app), listen).await?)
+    let ports = app.ports.clone();
+    Ok(Server::start(router(app), listen, ports).await?)
 }

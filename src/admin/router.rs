@@ -4,7 +4,9 @@
 use crate::api::Problem;
 use crate::auth::{self, Caller, Peer, Role, Tokens};
 use crate::error::{ApiError, problem_response};
+use crate::guesses::Guesses;
 use crate::metrics::HttpStats;
+use crate::serve::PortStats;
 use crate::view::Look;
 use crate::{events, routes_agent, routes_call, routes_cluster, routes_config, routes_queue};
 use axum::Router;
@@ -16,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use holdfast_acd::AdminOp;
 use holdfast_node::Handle;
+use holdfast_ports::Guest;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +48,9 @@ pub struct App {
     pub tokens: Tokens,
     pub streams: Arc<Semaphore>,
     pub stats: HttpStats,
+    /// Connections, as the listeners count them.
+    pub ports: PortStats,
+    pub guesses: Guesses,
     /// Listens beyond loopback without TLS, as configured.
     pub insecure_http: bool,
 }
@@ -59,6 +65,8 @@ impl App {
             tokens,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             stats: HttpStats::default(),
+            ports: PortStats::default(),
+            guesses: Guesses::default(),
             insecure_http,
         })
     }
@@ -206,7 +214,21 @@ async fn authenticate(State(app): Shared, mut request: Request, next: Next) -> A
     let header = request.headers().get(header::AUTHORIZATION);
     let header = header.map(|value| value.to_str().unwrap_or_default());
     let route = route_of(&request);
-    let caller = auth::check(&app.tokens, peer, header, request.method(), &route)?;
+    let guest = request.extensions().get::<Guest>();
+    let from = guest.and_then(Guest::address).filter(|_| header.is_some());
+    if from.is_some_and(|from| app.guesses.are_too_many(from)) {
+        return Err(ApiError::TooManyGuesses);
+    }
+    let checked = auth::check(&app.tokens, peer, header, request.method(), &route);
+    if let (Err(ApiError::Unauthenticated), Some(from)) = (&checked, from) {
+        app.guesses.note_wrong(from);
+    }
+    let caller = checked?;
+    let proven = header.is_some() || matches!(peer, Peer::Unix);
+    let asked = auth::needed(request.method(), &route).is_some();
+    if proven && asked && guest.is_some_and(|guest| !guest.is_known()) {
+        return Err(ApiError::TooManyConnections);
+    }
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

@@ -52,7 +52,8 @@ pub trait Door: Send + Sync + 'static {
     type Peer: Clone + Send + Sync + 'static;
 
     /// The next connection; `None` if it was sent away.
-    fn accept(&self) -> impl Future<Output = io::Result<Option<(Self::Stream, Self::Peer)>>> + Send;
+    fn accept(&self)
+    -> impl Future<Output = io::Result<Option<(Self::Stream, Self::Peer)>>> + Send;
     fn address(peer: &Self::Peer) -> Option<IpAddr>;
     /// Whether the door itself knows who came, so that no request need show a secret.
     fn knows(_peer: &Self::Peer) -> bool {

@@ -500,7 +500,7 @@ async fn a_port_in_use_and_an_open_address_are_refused_with_what_to_do() {
     };
     let start = async |tcp: String| {
         let app = holdfast_admin::App::new(bench.node.handle(), Default::default(), false);
-        Server::start(holdfast_admin::router(app), listen(tcp))
+        Server::start(holdfast_admin::router(app), listen(tcp), Default::default())
             .await
             .err()
             .map(|e| e.to_string())
