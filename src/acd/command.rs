@@ -97,6 +97,13 @@ pub enum Command {
 
     // Admin writes.
     Admin(Admin),
+    /// As `Admin`, for a change that is worked out from the present state, so that the same request
+    /// may lead to another operation when it is sent again: `asked` is a digest of what was asked,
+    /// by which a repetition is told from another write under the same id.
+    AdminAsked {
+        asked: u64,
+        admin: Admin,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

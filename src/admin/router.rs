@@ -11,14 +11,15 @@ use crate::view::Look;
 use crate::{events, routes_agent, routes_call, routes_cluster, routes_config, routes_queue};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{self, DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use holdfast_acd::AdminOp;
+use holdfast_acd::{Admin, AdminOp, Reject, Reply, State};
 use holdfast_node::Handle;
 use holdfast_ports::Guest;
+use holdfast_raft::Applied;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub const REQUEST_SECONDS_MAX: u64 = 10;
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(6);
 /// For `?consistency=leader`.
 const BARRIER_DEADLINE: Duration = Duration::from_secs(3);
+/// How often a change is tried anew when somebody else's came in between.
+const CHANGE_TRIES: usize = 3;
 /// Event streams of one node.
 pub const STREAMS_MAX: usize = 64;
 /// Items of one page.
@@ -55,7 +58,7 @@ pub struct App {
     pub insecure_http: bool,
 }
 
-pub type Shared = State<Arc<App>>;
+pub type Shared = extract::State<Arc<App>>;
 pub type Answer = Result<Response, ApiError>;
 
 impl App {
@@ -91,6 +94,40 @@ impl App {
             .node
             .admin(op, &write.actor, request, condition, WRITE_DEADLINE)
             .await?;
+        Self::revision(applied)
+    }
+
+    /// Reads, changes and writes an object's settings: `read` gives them with their revision,
+    /// `change` the write that they become. Again if somebody else wrote in between, unless the
+    /// client named the revision it wants to change. `asked` tells a repetition, which gets the
+    /// answer of the first time, from another request under the same key, which is refused.
+    pub async fn change<T>(
+        &self,
+        write: &Write,
+        asked: u64,
+        read: impl Fn(&State) -> Result<(T, u64), Reject>,
+        change: impl Fn(T) -> Result<AdminOp, ApiError>,
+    ) -> Answer {
+        for attempt in 0.. {
+            let (before, revision) = self.node.read(&read)?;
+            let admin = Admin {
+                request: write.attempt(attempt),
+                actor: write.actor.clone(),
+                if_revision: Some(write.if_revision.unwrap_or(revision)),
+                op: change(before)?,
+            };
+            let applied = self.node.admin_asked(asked, admin, WRITE_DEADLINE).await?;
+            let moved = matches!(applied.reply, Err(Reject::RevisionMismatch { .. }));
+            if !moved || write.if_revision.is_some() || attempt + 1 == CHANGE_TRIES {
+                let written = Self::revision(applied)?;
+                return Ok(tagged(written.revision, &written));
+            }
+            self.node.raft().barrier(BARRIER_DEADLINE).await?;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn revision(applied: Applied<Reply>) -> Result<Written, ApiError> {
         match applied.reply? {
             holdfast_acd::Done::Written { revision } => Ok(Written { revision }),
             _ => Ok(Written {
@@ -206,7 +243,7 @@ fn route_of(request: &Request) -> String {
 }
 
 /// Checks who asks before anything else is looked at.
-async fn authenticate(State(app): Shared, mut request: Request, next: Next) -> Answer {
+async fn authenticate(extract::State(app): Shared, mut request: Request, next: Next) -> Answer {
     // Without the serving loop's word for it, nothing vouches for the peer.
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return Err(ApiError::Unauthenticated);
@@ -234,7 +271,7 @@ async fn authenticate(State(app): Shared, mut request: Request, next: Next) -> A
 }
 
 /// `?consistency=leader`: the answer holds everything that was acknowledged before the question.
-async fn fresh(State(app): Shared, mut request: Request, next: Next) -> Answer {
+async fn fresh(extract::State(app): Shared, mut request: Request, next: Next) -> Answer {
     let Some(query) = request.uri().query() else {
         return Ok(next.run(request).await);
     };
@@ -281,7 +318,7 @@ const LEADER: HeaderName = HeaderName::from_static("x-holdfast-leader");
 const APPLIED: HeaderName = HeaderName::from_static("x-holdfast-applied-index");
 
 /// Outermost: names the request, counts it, and gives every refusal the same shape.
-async fn finish(State(app): Shared, request: Request, next: Next) -> Response {
+async fn finish(extract::State(app): Shared, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let path: String = request.uri().path().chars().take(200).collect();
     let (method, route) = (request.method().clone(), route_of(&request));

@@ -15,6 +15,7 @@ mod settings;
 mod tick;
 
 use crate::command::{Command, Stamp};
+use crate::digest;
 use crate::event::Event;
 use crate::id::{AgentId, CallId, Millis, QueueName};
 use crate::index::Subject;
@@ -90,7 +91,10 @@ impl Apply<'_> {
                 node_lost_after_ms,
             } => self.node_away(node, *node_lost_after_ms),
             Command::NodeBack { node } => self.node_back(node),
-            Command::Admin(admin) => self.admin(admin),
+            Command::Admin(admin) => {
+                self.admin(admin, digest::digest(&(admin.if_revision, &admin.op)))
+            }
+            Command::AdminAsked { asked, admin } => self.admin(admin, *asked),
         }
     }
 
