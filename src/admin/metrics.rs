@@ -150,7 +150,7 @@ fn total_agents(app: &App, look: Look, registry: &mut Registry) {
     let (agents, calls) = (Gauges::default(), Gauges::default());
     app.node.read(|state| {
         for agent in state.agents() {
-            let word = view::word(&view::availability(agent, look, false));
+            let word = view::word(&state.availability(agent, look.now, false));
             agents.get_or_create(&vec![("state", word)]).inc();
         }
         for call in state.calls() {

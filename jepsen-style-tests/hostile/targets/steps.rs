@@ -242,7 +242,7 @@ fn fitting(state: &State, choices: Choices) -> Result<Option<Command>> {
 fn fact(state: &State, choices: Choices) -> Result<Command> {
     let call = call(choices, state)?;
     let attempt = Attempt(choices.int_in_range(0..=4)?);
-    Ok(match choices.int_in_range(0..=11u8)? {
+    Ok(match choices.int_in_range(0..=13u8)? {
         0 => Command::CallerLeave {
             call,
             reason: match choices.int_in_range(0..=3u8)? {
@@ -295,6 +295,25 @@ fn fact(state: &State, choices: Choices) -> Result<Command> {
         },
         10 => Command::NodeBack {
             node: name(choices, 'n', 2)?,
+        },
+        11 => Command::PbxClaim {
+            pbx: name(choices, 'p', 3)?,
+            node: name(choices, 'n', 2)?,
+            epoch: choices.int_in_range(0..=9)?,
+            claim: match choices.arbitrary()? {
+                true => Claim::Home {
+                    takeover: choices.arbitrary()?,
+                },
+                false => Claim::Takeover {
+                    after_ms: choices.arbitrary::<u16>()?.into(),
+                },
+            },
+        },
+        12 => Command::DeviceSeen {
+            pbx: name(choices, 'p', 2)?,
+            epoch: choices.int_in_range(0..=9)?,
+            agent: agent(choices)?,
+            state: *choices.choose(&[DeviceState::NotInUse, DeviceState::Busy])?,
         },
         _ => Command::OfferMake {
             call,
