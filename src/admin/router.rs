@@ -167,6 +167,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(routes_cluster::readyz))
         .route("/version", get(routes_cluster::version))
         .route("/metrics", get(crate::metrics::metrics))
+        .route("/v1/openapi.json", get(routes_cluster::openapi))
         .route("/v1/cluster", get(routes_cluster::cluster))
         .route("/v1/cluster/members", get(routes_cluster::members))
         .route(

@@ -68,6 +68,14 @@ pub async fn version(State(app): Shared) -> Response {
     })
 }
 
+/// What the endpoints are, as OpenAPI 3.1. Written by hand; `tests/openapi.rs` holds it to the router
+/// and to what is really answered.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+pub async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
 pub async fn cluster(State(app): Shared) -> Response {
     answer(&view(&app))
 }
