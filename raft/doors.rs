@@ -10,7 +10,7 @@ use openraft::raft::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::log::segment;
+use crate::log::{segment, vote};
 use crate::net::wire::{self, Kind};
 use crate::types::{Item, NodeId, Types};
 use crate::{Machine, StartError, codec, snapshot};
@@ -213,4 +213,23 @@ pub fn segment(number: u64, blocks: &[Vec<Vec<u8>>], void_since: Option<u64>) ->
         file.extend(block);
     }
     file
+}
+
+/// Reads a vote file; its term if it voted.
+pub fn vote(bytes: &[u8]) -> Result<Option<u64>, StartError> {
+    let hard = vote::parse(Path::new("vote"), bytes)?;
+    Ok(hard.vote.map(|vote| vote.leader_id.term))
+}
+
+/// Writes a vote file's checksum where it belongs.
+pub fn seal_vote(bytes: &mut [u8]) {
+    if bytes.len() >= 10 {
+        let crc = crc32fast::hash(&bytes[10..]);
+        bytes[6..10].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Reads a `node.json`; the name in it.
+pub fn node_file(bytes: &[u8]) -> Result<String, StartError> {
+    crate::identity::parse(Path::new("node.json"), bytes).map(|kept| kept.name)
 }

@@ -7,7 +7,7 @@
 mod index;
 mod io;
 pub(crate) mod segment;
-mod vote;
+pub(crate) mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

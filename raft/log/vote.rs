@@ -46,8 +46,13 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io_at("cannot read", &file)(e)),
     };
+    parse(&file, &bytes).map(Some)
+}
+
+/// What a vote file's bytes say.
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Hard, StartError> {
     let damaged = |what: String| StartError::Damaged {
-        file: file.clone(),
+        file: file.into(),
         offset: 0,
         what,
         todo: REPLACE_ME,
@@ -58,7 +63,7 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
     let found = u16::from_le_bytes([bytes[4], bytes[5]]);
     if found > FORMAT {
         return Err(StartError::Newer {
-            file,
+            file: file.into(),
             found: found.into(),
             known: FORMAT.into(),
         });
@@ -66,7 +71,5 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
     if crc32fast::hash(&bytes[10..]).to_le_bytes() != bytes[6..10] {
         return Err(damaged("the checksum does not match".into()));
     }
-    codec::decode(&bytes[10..], LEN_MAX)
-        .map(Some)
-        .map_err(|e| damaged(e.to_string()))
+    codec::decode(&bytes[10..], LEN_MAX).map_err(|e| damaged(e.to_string()))
 }
