@@ -3,13 +3,21 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test verify fix tools asterisk build clean
+.PHONY: demo test verify fix tools fuzz-tools fuzz schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
 test: tools asterisk verify
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
+
+# Hostile input: every fuzz target for FOR seconds, two at a time (docs/hostile-input.md).
+fuzz: fuzz-tools
+	@FOR=$(or $(FOR),60) fuzz/run.sh
+
+# Requests made from the OpenAPI description against a running node, for FOR seconds.
+schemathesis:
+	@FOR=$(or $(FOR),20) jepsen-style-tests/hostile/schemathesis.sh
 
 verify:
 	$(CARGO) fmt --all --check
@@ -26,6 +34,9 @@ build:
 # without root) a real Asterisk 22 and sipp.
 tools:
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+
+fuzz-tools:
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 
 asterisk:
 	@deploy/testbed/get-asterisk.sh

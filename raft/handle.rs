@@ -36,6 +36,11 @@ impl<M: Machine> Raft<M> {
         })
     }
 
+    /// What the listener for other nodes counts.
+    pub fn port(&self) -> Arc<holdfast_ports::Stats> {
+        self.node.port.clone()
+    }
+
     /// Has a command applied: here if this node leads, else by the leader, tried again over leader
     /// changes until the deadline (so it may be applied twice; the machine must not mind).
     pub async fn propose(

@@ -16,10 +16,10 @@ use crate::error::REPLACE_ME;
 const FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Content {
+pub(crate) struct Content {
     format: u32,
     id: u64,
-    name: String,
+    pub(crate) name: String,
     /// `None` until the node belongs to a cluster.
     cluster_id: Option<u64>,
     /// Checksum of the rest; 0.1.0 wrote none.
@@ -118,7 +118,7 @@ impl Identity {
     }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Content, StartError> {
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Content, StartError> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,

@@ -50,6 +50,8 @@ mod config;
 mod disk;
 #[cfg(test)]
 mod disk_tests;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod faults;
 mod fence;

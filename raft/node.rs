@@ -50,6 +50,8 @@ pub struct Node<M: Machine> {
     pub core: Core,
     pub state: Arc<State<M>>,
     pub log: LogView,
+    /// What the listener for other nodes counts.
+    pub port: Arc<holdfast_ports::Stats>,
     pub links: Arc<Links>,
     pub groups: mpsc::Sender<Group>,
     /// Places for commands on their way to the leader.
@@ -127,6 +129,7 @@ impl<M: Machine> Node<M> {
             core,
             state,
             log: view,
+            port: listener.stats(),
             links,
             groups,
             forwards: Semaphore::new(FORWARDS),

@@ -215,7 +215,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
 }
 
 /// Asterisk's "no" as an error.
-fn refusal(status: StatusCode, bytes: &[u8]) -> AriError {
+pub(crate) fn refusal(status: StatusCode, bytes: &[u8]) -> AriError {
     let message = message_of(bytes);
     match status.as_u16() {
         401 => AriError::Unauthorized,

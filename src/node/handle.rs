@@ -72,10 +72,27 @@ impl Handle {
             if_revision,
             op,
         };
-        self.shared
-            .raft
-            .propose(Command::Admin(admin), deadline)
-            .await
+        self.propose(Command::Admin(admin), deadline).await
+    }
+
+    /// As `admin`, for a change that was worked out from the present state: under the same id
+    /// `asked` tells whether the same was asked, whatever operation it led to.
+    pub async fn admin_asked(
+        &self,
+        asked: u64,
+        admin: Admin,
+        deadline: Duration,
+    ) -> Result<Applied<Reply>, ProposeError> {
+        let command = Command::AdminAsked { asked, admin };
+        self.propose(command, deadline).await
+    }
+
+    async fn propose(
+        &self,
+        command: Command,
+        deadline: Duration,
+    ) -> Result<Applied<Reply>, ProposeError> {
+        self.shared.raft.propose(command, deadline).await
     }
 
     /// This node's sight of its Asterisk.

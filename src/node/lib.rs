@@ -18,6 +18,8 @@ mod ctx;
 mod devices;
 mod dispatch;
 mod distributor;
+#[doc(hidden)]
+pub mod doors;
 mod driver;
 mod features;
 mod handle;
