@@ -73,7 +73,7 @@ pub use error::{ClusterError, ProposeError, StartError};
 pub use faults::Faults;
 pub use handle::Raft;
 pub use journal::{Journal, JournalError, Record};
-pub use status::{Applied, EventBatch, Health, Leadership, Member, PeerStatus, Role, Status};
+pub use status::{Applied, EventBatch, Health, Lead, Leadership, Member, PeerStatus, Role, Status};
 
 /// When and where in the log a command is applied; the same on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use crate::net::wire::{
 use crate::propose::FORWARDS;
 use crate::types::{Core, NodeId, Types};
 use crate::{
-    Config, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
+    Config, Lead, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
     members, refill,
 };
 
@@ -52,6 +52,8 @@ pub struct Node<M: Machine> {
     /// Places for commands on their way to the leader.
     pub forwards: Semaphore,
     pub leadership: watch::Sender<Option<Leadership>>,
+    /// Who leads, as this node sees it.
+    pub led_by: watch::Sender<Option<Lead>>,
     /// Term whose opening entry this process has applied as leader.
     pub opened: AtomicU64,
     /// Leadership is being handed over.
@@ -129,6 +131,7 @@ impl<M: Machine> Node<M> {
             groups,
             forwards: Semaphore::new(FORWARDS),
             leadership: watch::Sender::new(None),
+            led_by: watch::Sender::new(None),
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
             leader_heard: Mutex::new(None),
