@@ -217,6 +217,7 @@ pub fn event(record: &Record<Event>, look: Look) -> EventView {
     EventView {
         id: format!("{}-{}", record.index, record.seq),
         at: wall(record.wall_ms),
+        clock_ms: record.at_ms,
         kind,
         fields,
     }
@@ -258,5 +259,6 @@ mod tests {
             ("7-2", "call_joined")
         );
         assert_eq!(view.at, "2023-11-14T22:13:20.123Z");
+        assert_eq!(view.clock_ms, 5);
     }
 }
