@@ -13,7 +13,10 @@ use crate::StartError;
 use crate::disk::{Disk, Lock, create_dir, io_at, write_atomic};
 use crate::error::REPLACE_ME;
 
-const FORMAT: u32 = 1;
+/// Format of a recovered node's file: an older version would take up the log from before.
+const FORMAT: u32 = 2;
+/// Format of every other one.
+const FORMAT_PLAIN: u32 = 1;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Content {
@@ -22,6 +25,12 @@ struct Content {
     name: String,
     /// `None` until the node belongs to a cluster.
     cluster_id: Option<u64>,
+    /// Folder below the data folder with `log/` and `snap/`; empty: the data folder itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    store: String,
+    /// Clusters that this one was recovered from, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<u64>,
 }
 
 /// The identity on disk, locked for this process.
@@ -39,11 +48,7 @@ impl Identity {
     /// [`Identity::keep`], so that it never stands beside a log that is not there yet.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, name: &str) -> Result<Self, StartError> {
         create_dir(&*disk, dir).map_err(io_at("cannot create", dir))?;
-        let lock_path = dir.join("LOCK");
-        let lock = disk.lock(&lock_path).map_err(|e| match e.kind() {
-            ErrorKind::WouldBlock => StartError::Locked(dir.into()),
-            _ => io_at("cannot lock", &lock_path)(e),
-        })?;
+        let lock = lock(&*disk, dir)?;
         let path = dir.join("node.json");
         let (content, is_new) = match disk.read(&path) {
             Ok(bytes) => (parse(&path, &bytes)?, false),
@@ -51,10 +56,12 @@ impl Identity {
                 let id = rand::random::<u64>() | 1;
                 (
                     Content {
-                        format: FORMAT,
+                        format: FORMAT_PLAIN,
                         id,
                         name: name.into(),
                         cluster_id: None,
+                        store: String::new(),
+                        before: Vec::new(),
                     },
                     true,
                 )
@@ -78,8 +85,60 @@ impl Identity {
         })
     }
 
+    /// Locks the folder of a node that was there before, whatever its name; `None` if there was none.
+    pub fn of_folder(disk: Arc<dyn Disk>, dir: &Path) -> Result<Option<Self>, StartError> {
+        let path = dir.join("node.json");
+        match disk.read(&path) {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io_at("cannot read", &path)(e)),
+        }
+        let lock = lock(&*disk, dir)?;
+        // Read under the lock: a node may just have changed it.
+        let bytes = disk.read(&path).map_err(io_at("cannot read", &path))?;
+        let content = Mutex::new(parse(&path, &bytes)?);
+        Ok(Some(Identity {
+            disk,
+            path,
+            content,
+            is_new: false,
+            _lock: lock,
+        }))
+    }
+
     pub fn id(&self) -> u64 {
         self.content().id
+    }
+
+    pub fn name(&self) -> String {
+        self.content().name.clone()
+    }
+
+    /// The folder that holds `log/` and `snap/`.
+    pub fn store_dir(&self) -> PathBuf {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        match self.content().store.as_str() {
+            "" => dir.into(),
+            store => dir.join(store),
+        }
+    }
+
+    /// Clusters that this node's was recovered from, the oldest first.
+    pub fn before(&self) -> Vec<u64> {
+        self.content().before.clone()
+    }
+
+    /// Makes the node belong to another cluster that goes on where its own was, with the store in
+    /// another folder. One file, replaced as a whole: a crash leaves the old membership or the new.
+    pub fn recover(&self, cluster: u64, store: &str) -> std::io::Result<()> {
+        {
+            let mut content = self.content();
+            let old = content.cluster_id.replace(cluster);
+            content.before.extend(old);
+            content.store = store.into();
+            content.format = FORMAT;
+        }
+        self.keep()
     }
 
     pub fn cluster(&self) -> Option<u64> {
@@ -102,6 +161,14 @@ impl Identity {
     fn content(&self) -> std::sync::MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, StartError> {
+    let path = dir.join("LOCK");
+    disk.lock(&path).map_err(|e| match e.kind() {
+        ErrorKind::WouldBlock => StartError::Locked(dir.into()),
+        _ => io_at("cannot lock", &path)(e),
+    })
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Content, StartError> {

@@ -228,6 +228,17 @@ impl<M: Machine> Node<M> {
         *lock(&self.leader_heard) = Some(Instant::now());
     }
 
+    /// This node must not go on: says why, once.
+    pub fn fail(&self, why: String) {
+        if !self.is_closing() {
+            self.fatal.send_if_modified(|old| {
+                let first = old.is_none();
+                old.get_or_insert(why);
+                first
+            });
+        }
+    }
+
     pub fn introduction(&self) -> Introduction {
         let metrics = self.metrics();
         Introduction {
@@ -241,6 +252,7 @@ impl<M: Machine> Node<M> {
                 .into_iter()
                 .map(|(id, m)| (m.name, id))
                 .collect(),
+            before: self.identity.before(),
         }
     }
 }
@@ -252,7 +264,7 @@ fn open_stores<M: Machine>(
     origin: u64,
     fatal: &watch::Sender<Option<String>>,
 ) -> Result<(LogStore, LogView, Arc<State<M>>), StartError> {
-    let dir = &config.data_dir;
+    let dir = &identity.store_dir();
     let options = Options {
         world: config.world.clone(),
         dir: dir.join("log"),
@@ -264,7 +276,7 @@ fn open_stores<M: Machine>(
     let (log, view) = LogStore::open(options, identity.is_new)?;
     if identity.is_new && !log.is_pristine() {
         return Err(StartError::Damaged {
-            file: dir.join("node.json"),
+            file: config.data_dir.join("node.json"),
             offset: 0,
             what: "the file is missing".into(),
             todo: REPLACE_ME,
@@ -274,7 +286,12 @@ fn open_stores<M: Machine>(
         max_events: config.journal_max_events,
         max_age_ms: config.journal_max_age_ms,
     };
-    let (journal, empty) = Journal::open(&config.world, &dir.join("journal"), bounds, M::subject)?;
+    let (journal, empty) = Journal::open(
+        &config.world,
+        &config.data_dir.join("journal"),
+        bounds,
+        M::subject,
+    )?;
     let world = config.world.clone();
     let state = State::open(world, dir.join("snap"), journal, origin, fatal.clone())?;
     let state = Arc::new(state);
@@ -436,15 +453,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Whether storage or the core broke; then the reason is told once.
 pub fn note_core_failure<M: Machine>(node: &Node<M>, metrics: &Metrics) {
-    if let Err(e) = &metrics.running_state
-        && !node.is_closing()
-    {
-        let why = format!("the consensus core stopped: {e}");
-        node.fatal.send_if_modified(|old| {
-            let first = old.is_none();
-            old.get_or_insert(why);
-            first
-        });
+    if let Err(e) = &metrics.running_state {
+        node.fail(format!("the consensus core stopped: {e}"));
     }
 }
 
