@@ -10,6 +10,9 @@ pub const DEFAULT_CONFIG: &str = "/etc/holdfast/holdfast.toml";
 const EXITS: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 not allowed, \
 6 no leader or unreachable, 7 outcome unknown, 78 bad configuration.";
 
+const RECOVER: &str = "Without --give-up it changes nothing and tells what is there, what may be lost \
+and what to type. Nodes that are given up come back with an empty data folder only.";
+
 /// A call-centre queue over several Asterisks: one line, no external database.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, after_help = EXITS, disable_help_subcommand = true)]
@@ -317,6 +320,19 @@ pub enum ClusterCommand {
     },
     Remove {
         name: String,
+    },
+    /// Go on with this node alone when all others are lost for good; its process must not run
+    #[command(after_help = RECOVER)]
+    Recover {
+        /// The node's file, for its name and data folder
+        #[arg(short, long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
+        config: Option<PathBuf>,
+        /// Its data folder itself
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Yes: these members, all others of the cluster, are lost for good
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        give_up: Vec<String>,
     },
 }
 

@@ -1,5 +1,5 @@
-//! The command line: a client of the admin endpoints, but for `serve`, `demo`, `sim`, `validate` and
-//! `token`, which need no node.
+//! The command line: a client of the admin endpoints, but for `serve`, `demo`, `sim`, `validate`,
+//! `token` and `cluster recover`, which need no node.
 //!
 //! `args` has the words, `client` asks a node, `output` shows, `failure` ends. Nothing that a node
 //! decides is decided here.
@@ -14,11 +14,12 @@ mod failure;
 mod output;
 mod people;
 mod queues;
+mod recover;
 mod serve;
 mod sim;
 mod validate;
 
-use args::{Cli, Command, Global, TokenCommand};
+use args::{Cli, ClusterCommand, Command, Global, TokenCommand};
 use clap::Parser;
 use client::{Client, Target};
 use failure::{FAILED, Failure, USAGE};
@@ -63,6 +64,14 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Version => version(out),
         Command::Demo(args) => wait(demo::run(out, args)),
         Command::Sim { .. } => wait(sim::run(out, cli.command)),
+        Command::Cluster(ClusterCommand::Recover {
+            config,
+            data_dir,
+            give_up,
+        }) => {
+            let place = recover::Place { config, data_dir };
+            wait(recover::run(out, place, &give_up))
+        }
         command => wait(ask(out, &global, command)),
     }
 }
