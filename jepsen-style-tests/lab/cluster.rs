@@ -364,6 +364,13 @@ impl Cluster {
         self.folder.path().join(name)
     }
 
+    /// The endpoints of a node, as the command line wants them.
+    pub fn http_url(&self, name: &str) -> String {
+        let index = self.sites.iter().position(|site| site.name == name);
+        let index = index.expect("the lab has this site");
+        format!("http://{}", self.place.addr(index, HTTP))
+    }
+
     /// Where the other nodes reach a node.
     pub fn raft_addr(&self, name: &str) -> SocketAddr {
         let index = self.sites.iter().position(|site| site.name == name);

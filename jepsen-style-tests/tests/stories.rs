@@ -19,6 +19,8 @@ mod leaving;
 mod losing;
 #[path = "stories/offers.rs"]
 mod offers;
+#[path = "stories/operators.rs"]
+mod operators;
 #[path = "stories/power_cut.rs"]
 mod power_cut;
 #[path = "stories/scene.rs"]
@@ -102,4 +104,19 @@ story!(
     sim_story_13_a_whole_site_loses_its_power_twice,
     real_story_13_a_whole_site_loses_its_power_twice,
     power_cut::the_site
+);
+story!(
+    sim_story_14_one_survivor_goes_on_alone,
+    real_story_14_one_survivor_goes_on_alone,
+    operators::one_survivor_goes_on_alone
+);
+story!(
+    sim_story_15_a_drill_tells_what_the_oracle_saw,
+    real_story_15_a_drill_tells_what_the_oracle_saw,
+    operators::a_drill_kills_the_leader
+);
+story!(
+    sim_story_16_a_drill_that_costs_callers_says_so,
+    real_story_16_a_drill_that_costs_callers_says_so,
+    operators::a_drill_goes_wrong
 );

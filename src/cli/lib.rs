@@ -9,6 +9,7 @@ mod args;
 mod client;
 mod cluster;
 mod demo;
+mod drill;
 mod events;
 mod failure;
 mod output;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Version => version(out),
         Command::Demo(args) => wait(demo::run(out, args)),
         Command::Sim { .. } => wait(sim::run(out, cli.command)),
+        Command::Drill(args) => wait(drill::run(out, &global, &args)),
         Command::Cluster(ClusterCommand::Recover {
             config,
             data_dir,
@@ -110,6 +112,7 @@ async fn ask(out: Out, global: &Global, command: Command) -> Result<(), Failure>
         } => events::run(out, client, since, queue, r#type).await,
         Command::Serve { .. }
         | Command::Demo(_)
+        | Command::Drill(_)
         | Command::Sim { .. }
         | Command::Validate { .. }
         | Command::Token(_)

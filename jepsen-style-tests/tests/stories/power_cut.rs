@@ -13,7 +13,7 @@ use holdfast_drills::lab::eventually::{SOON, check, eventually, throughout};
 use holdfast_drills::lab::{Habit, Heard, Kind, Phone};
 use serde_json::json;
 
-use crate::scene::{LONG_TALK, serve, support};
+use crate::scene::{LONG_TALK, places, serve, support};
 
 const SETTINGS: &str =
     "strategy = \"linear\"\nannounce = { position = false }\nring_time = \"120s\"";
@@ -24,13 +24,6 @@ async fn patient(kind: Kind, timing: &str) -> Cluster {
         format!("{config}\n[timing]\nno_quorum_after = \"120s\"\n{timing}\n")
     })
     .await
-}
-
-/// Calls and numbers, in order.
-fn places(line: &[Waiting]) -> Vec<(String, String)> {
-    line.iter()
-        .map(|waiting| (waiting.id.clone(), waiting.number.clone()))
-        .collect()
 }
 
 /// Waits until an event of this call's timeline says that it ended so.

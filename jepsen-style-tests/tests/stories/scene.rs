@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
-use holdfast_drills::lab::cluster::Cluster;
+use holdfast_drills::lab::cluster::{Cluster, Waiting};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
 use holdfast_drills::lab::{Habit, Phone};
 
@@ -60,6 +60,13 @@ pub async fn serve(cluster: &Cluster, phones: &[&Phone], total: usize, within: D
         },
     )
     .await;
+}
+
+/// Calls and numbers of a line, in order.
+pub fn places(line: &[Waiting]) -> Vec<(String, String)> {
+    line.iter()
+        .map(|waiting| (waiting.id.clone(), waiting.number.clone()))
+        .collect()
 }
 
 /// Pauses the agent of this phone and lets him end what he still gets, until he rests.

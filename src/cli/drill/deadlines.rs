@@ -7,7 +7,6 @@
 
 use super::report::{Deadlines, Told, number, who, word};
 use super::seen::Seen;
-use holdfast_admin::api::EventView;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +32,10 @@ pub fn judge(seen: &Seen, events: &[Told<'_>]) -> Deadlines {
         let agent = word(event, "agent");
         match event.kind.as_str() {
             "offer_made" => {
-                let by_dialplan = seen.dialplan_queues.iter().any(|q| *q == word(event, "queue"));
+                let by_dialplan = seen
+                    .dialplan_queues
+                    .iter()
+                    .any(|q| *q == word(event, "queue"));
                 if let Some(until) = number(event, "ring_until").filter(|_| !by_dialplan) {
                     rings.insert((call, attempt), until);
                 }
@@ -90,10 +92,8 @@ impl Deadlines {
 
     fn early_by(&mut self, early_ms: u64, what: impl Fn() -> String) {
         if early_ms > EARLY_MS {
-            self.early.push(format!("{} ended {early_ms} ms early", what()));
+            self.early
+                .push(format!("{} ended {early_ms} ms early", what()));
         }
     }
 }
-
-#[allow(unused)]
-fn unused(_: &EventView) {}

@@ -23,8 +23,8 @@ pub struct Hands {
 struct Book {
     /// Agent -> the call in hand.
     hands: BTreeMap<String, u64>,
-    /// Calls that talk.
-    connected: BTreeSet<u64>,
+    /// Calls that talk, and by which attempt.
+    connected: BTreeMap<u64, u64>,
     /// Calls whose offer was open when the leader went, and was not decided since.
     torn: BTreeSet<u64>,
     attempts: BTreeSet<(u64, u64)>,
@@ -39,7 +39,7 @@ pub fn follow(seen: &Seen, events: &[Told<'_>]) -> Hands {
             book.hands.insert(agent.clone(), call.id);
         }
         if call.phase == "connected" {
-            book.connected.insert(call.id);
+            book.connected.insert(call.id, call.attempts.into());
         }
     }
     // What is older than the picture of before is in it.
@@ -48,7 +48,9 @@ pub fn follow(seen: &Seen, events: &[Told<'_>]) -> Hands {
         if *at > seen.at_ms && !is_after {
             is_after = true;
             let open = book.hands.values().copied();
-            book.torn = open.filter(|call| !book.connected.contains(call)).collect();
+            book.torn = open
+                .filter(|call| !book.connected.contains_key(call))
+                .collect();
         }
         take(seen, event, is_after, &mut book, &mut found);
     }
@@ -66,18 +68,26 @@ fn take(seen: &Seen, event: &EventView, is_after: bool, book: &mut Book, found: 
     };
     match event.kind.as_str() {
         "offer_made" => {
-            *(if is_after { &mut found.after } else { &mut found.before }) += 1;
+            *(if is_after {
+                &mut found.after
+            } else {
+                &mut found.before
+            }) += 1;
             if is_after && book.torn.remove(&call) {
                 found.repeated += 1;
             }
             let attempt = number(event, "attempt").unwrap_or(0);
             if !book.attempts.insert((call, attempt)) {
                 let who = who(seen, call);
-                found.doubled.push(format!("offer {attempt} of {who} was made twice"));
+                found
+                    .doubled
+                    .push(format!("offer {attempt} of {who} was made twice"));
             }
             let agents = event.fields.get("agents").and_then(Value::as_array);
             for agent in agents.into_iter().flatten().filter_map(Value::as_str) {
-                if let Some(other) = book.hands.insert(agent.to_owned(), call) {
+                let other = book.hands.insert(agent.to_owned(), call);
+                // The picture of before may hold this very offer already.
+                if let Some(other) = other.filter(|other| *other != call) {
                     let (who, other) = (who(seen, call), who_short(other));
                     let text = format!("agent {agent} was offered {who} while in {other}");
                     found.doubled.push(text);
@@ -92,7 +102,9 @@ fn take(seen: &Seen, event: &EventView, is_after: bool, book: &mut Book, found: 
         }
         "call_connected" => {
             book.torn.remove(&call);
-            if !book.connected.insert(call) {
+            let attempt = number(event, "attempt").unwrap_or(0);
+            let known = book.connected.insert(call, attempt);
+            if known.is_some_and(|known| known != attempt) {
                 let who = who(seen, call);
                 found.doubled.push(format!("{who} was connected twice"));
             }

@@ -127,7 +127,9 @@ fn events_once(notes: &[Note]) -> Vec<Told<'_>> {
     let mut first: BTreeMap<(u64, u64), Told<'_>> = BTreeMap::new();
     for note in notes {
         if let What::Event(event) = &note.what {
-            first.entry(cursor(&event.id)).or_insert((note.at_ms, event));
+            first
+                .entry(cursor(&event.id))
+                .or_insert((note.at_ms, event));
         }
     }
     first.into_values().collect()
@@ -224,10 +226,16 @@ fn without_quorum(seen: &Seen) -> Option<u64> {
         let from = times.iter().rposition(|at| *at <= seen.at_ms);
         let later = times[from.unwrap_or(0)..].iter().copied().chain([end]);
         let later: Vec<f64> = later.collect();
-        later.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max)
+        later
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .fold(0.0, f64::max)
     };
     let lived = answers.iter().filter(|(node, _)| **node != seen.leader);
-    lived.map(|(_, times)| longest(times)).reduce(f64::min).map(ms)
+    lived
+        .map(|(_, times)| longest(times))
+        .reduce(f64::min)
+        .map(ms)
 }
 
 fn ms(time: f64) -> u64 {
@@ -242,7 +250,8 @@ fn callers(seen: &Seen, events: &[Told<'_>]) -> Callers {
         ..Callers::default()
     };
     let mut ended = BTreeSet::new();
-    for (_, event) in events {
+    let newer = |told: &&Told<'_>| cursor(&told.1.id).0 > seen.index;
+    for (_, event) in events.iter().filter(newer) {
         let Some(call) = number(event, "call") else {
             continue;
         };
@@ -375,18 +384,25 @@ fn anomalies(seen: &Seen, events: &[Told<'_>], report: &Report) -> Vec<String> {
     if seen.how != How::Watched {
         match (&report.leader_after, report.gap.confirmed_ms) {
             (None, _) => found.push("no new leader was named".to_owned()),
-            (Some(leader), None) => found.push(format!("{leader} leads, and no quorum confirms it")),
+            (Some(leader), None) => {
+                found.push(format!("{leader} leads, and no quorum confirms it"))
+            }
             _ => {}
         }
-        if seen.how != How::StepDown && report.gap.gone_ms == report.gap.named_ms {
+        let died = |note: &Note| note.at_ms >= seen.at_ms && is_of(note, &seen.leader, &What::Cut);
+        if seen.how != How::StepDown && !seen.notes.iter().any(died) {
             let leader = &seen.leader;
-            found.push(format!("the event stream of {leader} did not break: did it die at all?"));
+            found.push(format!(
+                "the event stream of {leader} did not break: did it die at all?"
+            ));
         }
     }
     if let Some(gap) = report.gap.without_quorum_ms
         && gap as f64 > limit
     {
-        found.push(format!("{gap} ms without a quorum are more than {limit} ms"));
+        found.push(format!(
+            "{gap} ms without a quorum are more than {limit} ms"
+        ));
     }
     if seen.after.is_none() {
         found.push("the calls could not be read at the end".to_owned());
