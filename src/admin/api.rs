@@ -160,9 +160,9 @@ pub struct EventView {
     /// `INDEX-SEQ`: the stream's cursor.
     pub id: String,
     pub at: String,
-    /// Cluster clock, by which deadlines are measured: `ring_until` of an offer, `until` of a rest.
+    /// The cluster clock in milliseconds: what deadlines are measured by.
     #[serde(default)]
-    pub clock_ms: u64,
+    pub cluster_ms: u64,
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(flatten)]

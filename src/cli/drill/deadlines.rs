@@ -46,7 +46,7 @@ pub fn judge(seen: &Seen, events: &[Told<'_>]) -> Deadlines {
                     && seen_once.insert((call, attempt))
                 {
                     let what = || format!("the ring time of {}", who(seen, call));
-                    found.late_by(seen, event.clock_ms.saturating_sub(*until), what);
+                    found.late_by(seen, event.cluster_ms.saturating_sub(*until), what);
                 }
             }
             "agent_wrap_up" => {
@@ -58,14 +58,14 @@ pub fn judge(seen: &Seen, events: &[Told<'_>]) -> Deadlines {
                 // A rest may be ended before its time by hand.
                 if let Some(until) = rests.remove(agent) {
                     let what = || format!("the rest of agent {agent}");
-                    found.late_by(seen, event.clock_ms.saturating_sub(until), what);
+                    found.late_by(seen, event.cluster_ms.saturating_sub(until), what);
                 }
             }
             "call_left" if event.fields.get("outcome") == Some(&timeout()) => {
                 if let Some(until) = waits.get(&call) {
                     let what = || format!("the waiting time of {}", who(seen, call));
-                    found.early_by(until.saturating_sub(event.clock_ms), what);
-                    found.late_by(seen, event.clock_ms.saturating_sub(*until), what);
+                    found.early_by(until.saturating_sub(event.cluster_ms), what);
+                    found.late_by(seen, event.cluster_ms.saturating_sub(*until), what);
                 }
             }
             _ => {}

@@ -82,14 +82,14 @@ impl Drill {
         &mut self,
         at: u32,
         index: u64,
-        clock_ms: u64,
+        cluster_ms: u64,
         kind: &str,
         fields: Value,
     ) -> &mut Drill {
         let event = EventView {
             id: format!("{index}-0"),
             at: String::new(),
-            clock_ms,
+            cluster_ms,
             kind: kind.into(),
             fields: fields.as_object().cloned().unwrap_or_default(),
         };
