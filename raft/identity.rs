@@ -31,6 +31,19 @@ struct Content {
     /// Clusters that this one was recovered from, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     before: Vec<u64>,
+    /// Checksum of the rest; 0.1.0 wrote none.
+    check: Option<String>,
+}
+
+impl Content {
+    fn sum(&self) -> String {
+        let (format, id, name, cluster) = (self.format, self.id, &self.name, self.cluster_id);
+        let mut text = format!("{format} {id} {name} {cluster:?}");
+        if format > FORMAT_PLAIN {
+            text += &format!(" {} {:?}", self.store, self.before);
+        }
+        format!("{:08x}", crc32fast::hash(text.as_bytes()))
+    }
 }
 
 /// The identity on disk, locked for this process.
@@ -62,6 +75,7 @@ impl Identity {
                         cluster_id: None,
                         store: String::new(),
                         before: Vec::new(),
+                        check: None,
                     },
                     true,
                 )
@@ -147,7 +161,10 @@ impl Identity {
 
     /// Makes the identity durable.
     pub fn keep(&self) -> std::io::Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(&*self.content())?;
+        let mut content = self.content();
+        content.check = Some(content.sum());
+        let mut bytes = serde_json::to_vec_pretty(&*content)?;
+        drop(content);
         bytes.push(b'\n');
         write_atomic(&*self.disk, &self.path, &bytes)
     }
@@ -190,7 +207,16 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Content, StartError> {
             known: FORMAT,
         });
     }
-    serde_json::from_slice(bytes).map_err(damaged)
+    let content: Content = serde_json::from_slice(bytes).map_err(damaged)?;
+    match &content.check {
+        Some(check) if *check != content.sum() => Err(StartError::Damaged {
+            file: path.into(),
+            offset: 0,
+            what: "the checksum does not match".into(),
+            todo: REPLACE_ME,
+        }),
+        _ => Ok(content),
+    }
 }
 
 #[cfg(test)]
@@ -237,5 +263,47 @@ mod tests {
             open(dir.path(), "a"),
             Err(StartError::Damaged { .. })
         ));
+    }
+
+    #[test]
+    fn a_recovered_identity_is_another_cluster_in_another_folder_and_any_flipped_bit_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.json");
+        let first = open(dir.path(), "a").unwrap();
+        first.join(7).unwrap();
+        assert_eq!(first.store_dir(), dir.path());
+        first.recover(8, "recovered-1").unwrap();
+        let id = first.id();
+        drop(first);
+        let again = open(dir.path(), "a").unwrap();
+        assert_eq!(
+            (again.id(), again.cluster(), again.before()),
+            (id, Some(8), vec![7])
+        );
+        assert_eq!(again.store_dir(), dir.path().join("recovered-1"));
+        drop(again);
+        let good = std::fs::read(&path).unwrap();
+        let says = |bytes: &[u8]| {
+            let content = parse(&path, bytes).ok()?;
+            Some((
+                content.id,
+                content.cluster_id,
+                content.store,
+                content.before,
+            ))
+        };
+        let truth = says(&good);
+        for at in 0..good.len() {
+            for bit in 0..7 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                let said = says(&bad);
+                let harmless = said == truth;
+                assert!(
+                    said.is_none() || harmless,
+                    "bit {bit} of byte {at}: {said:?}"
+                );
+            }
+        }
     }
 }

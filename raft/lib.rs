@@ -49,6 +49,8 @@ mod clock;
 mod codec_impl;
 mod config;
 mod disk;
+#[cfg(test)]
+mod disk_tests;
 mod error;
 mod faults;
 mod fence;

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::batcher::{self, Group};
+use crate::disk::io_at;
 use crate::error::REPLACE_ME;
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal};
@@ -93,13 +94,6 @@ impl<M: Machine> Node<M> {
         let fatal = watch::Sender::new(None);
         let origin = rand::random::<u64>() | 1;
         let (log, view, state) = open_stores::<M>(&config, &identity, origin, &fatal)?;
-        if identity.is_new {
-            let kept = identity.keep();
-            kept.map_err(crate::disk::io_at(
-                "cannot write node.json in",
-                &config.data_dir,
-            ))?;
-        }
         let id = identity.id();
         let links = Links::new(
             id,
@@ -257,8 +251,8 @@ impl<M: Machine> Node<M> {
     }
 }
 
-/// Opens log, journal and state, and checks that they fit together.
-fn open_stores<M: Machine>(
+/// Opens log, journal and state, checks that they fit together, and keeps a new identity.
+pub(crate) fn open_stores<M: Machine>(
     config: &Config,
     identity: &Identity,
     origin: u64,
@@ -306,6 +300,10 @@ fn open_stores<M: Machine>(
     }
     if empty && let Some(last) = state.last() {
         state.journal.note_gap(0, last.index);
+    }
+    if identity.is_new {
+        let kept = identity.keep();
+        kept.map_err(io_at("cannot write node.json in", dir))?;
     }
     Ok((log, view, state))
 }

@@ -1,5 +1,6 @@
-//! A disk that is only looked at: what opening a log would mend on the way (a torn tail, segments
-//! that are purged already) is passed over, and nothing changes.
+//! A disk that is only looked at: what opening a log mends and makes sure of on the way (a torn tail, a
+//! last block that may not be durable, segments that are purged already) is forgotten, and nothing
+//! changes. So it is for looking alone: nobody may rely on what he wrote here.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,6 @@ use crate::tree::Tree;
 
 /// Another disk, to be looked at.
 pub struct Untouched(pub Arc<dyn Disk>);
-
-fn refused() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ReadOnlyFilesystem,
-        "this disk is only looked at",
-    )
-}
 
 impl Disk for Untouched {
     /// One that is there is fine.
@@ -34,7 +28,7 @@ impl Disk for Untouched {
     }
 
     fn create(&self, _path: &Path, _anew: bool) -> io::Result<Box<dyn DiskFile>> {
-        Err(refused())
+        Ok(Box::new(Held))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -55,7 +49,7 @@ impl Disk for Untouched {
     }
 
     fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
-        Err(refused())
+        Ok(())
     }
 
     fn remove(&self, _path: &Path) -> io::Result<()> {
@@ -69,7 +63,7 @@ impl Disk for Untouched {
     fn tree(&self, _dir: &Path) -> Result<(Arc<dyn Tree>, bool), StartError> {
         Err(StartError::Io {
             what: "cannot open the journal".into(),
-            source: refused(),
+            source: io::ErrorKind::ReadOnlyFilesystem.into(),
         })
     }
 }
@@ -79,7 +73,7 @@ struct Held;
 
 impl DiskFile for Held {
     fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
-        Err(refused())
+        Ok(())
     }
 
     fn set_len(&self, _len: u64) -> io::Result<()> {

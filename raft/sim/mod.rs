@@ -42,6 +42,8 @@ pub enum Keep {
 pub enum Fault {
     /// The power goes while it is under way.
     PowerLoss(Keep),
+    /// The process dies behind it; what it wrote is kept, though not durable.
+    Kill,
     /// It fails with this error number. A failed sync loses for good what it should have written.
     Error(i32),
     /// A write puts down half and fails as on a full disk; any other operation just fails.
