@@ -9,7 +9,7 @@ use holdfast_drills::lab::process::holdfast;
 use holdfast_drills::lab::{Caller, Habit, Heard, Kind, Phone};
 use serde_json::{Value, json};
 
-use crate::scene::{LONG_TALK, places, serve, support};
+use crate::scene::{LONG_TALK, hang_up_all, places, serve, support};
 
 const SETTINGS: &str = "strategy = \"linear\"\nannounce = { position = false }";
 
@@ -136,8 +136,8 @@ pub async fn one_survivor_goes_on_alone(kind: Kind) {
     let first = cluster.agent("1001", "b", LONG_TALK).await;
     serve(&cluster, &[&first], 1 + before.len(), 2 * SOON).await;
     assert_eq!(cluster.oracle.order()[1..], all, "each once, in order");
+    hang_up_all(&cluster, &[&first, &third]).await;
     for phone in [&first, &third] {
-        phone.hang_up().await.expect("an agent can hang up");
         assert!(phone.max_concurrent() <= 1, "phone {}", phone.number());
     }
     cluster.quiet("support", &["1001", "1003"]).await;

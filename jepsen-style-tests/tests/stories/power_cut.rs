@@ -13,7 +13,7 @@ use holdfast_drills::lab::eventually::{SOON, check, eventually, throughout};
 use holdfast_drills::lab::{Habit, Heard, Kind, Phone};
 use serde_json::json;
 
-use crate::scene::{LONG_TALK, places, serve, support};
+use crate::scene::{LONG_TALK, hang_up_all, places, serve, support};
 
 const SETTINGS: &str =
     "strategy = \"linear\"\nannounce = { position = false }\nring_time = \"120s\"";
@@ -268,13 +268,14 @@ pub async fn the_site(kind: Kind) {
             let killed = cluster.site_mut(name).pbx.kill().await;
             killed.expect("an asterisk can be killed");
         }
-        for phone in &mut phones {
-            let changed = phone.set_habit(LONG_TALK).await;
-            changed.expect("a phone can change");
-        }
         for name in NAMES {
             let restarted = cluster.site_mut(name).pbx.restart().await;
             restarted.expect("an asterisk can start");
+        }
+        // Whose call is gone hears nothing more and hangs up.
+        for phone in &mut phones {
+            let changed = phone.set_habit(LONG_TALK).await;
+            changed.expect("a phone can change");
         }
         cluster.oracle.hears_all().await;
 
@@ -325,9 +326,7 @@ fn id_of(line: &[Waiting], number: &str) -> String {
 
 /// All who still talk hang up; nothing of any call is left, and the nodes agree.
 async fn end(cluster: &Cluster, phones: &[&Phone]) {
-    for phone in phones {
-        phone.hang_up().await.expect("an agent can hang up");
-    }
+    hang_up_all(cluster, phones).await;
     let agents: Vec<&str> = phones.iter().map(|phone| phone.number()).collect();
     cluster.quiet("support", &agents).await;
     for phone in phones {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_drills::lab::cluster::{Cluster, Waiting};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
@@ -59,6 +59,29 @@ pub async fn serve(cluster: &Cluster, phones: &[&Phone], total: usize, within: D
             })
         },
     )
+    .await;
+}
+
+/// Agents who still talk hang up, each once: a second hang-up in the middle of the first leaves a real
+/// phone stuck. So those whom `serve` has just ended are given the time to be over.
+pub async fn hang_up_all(cluster: &Cluster, phones: &[&Phone]) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    let mut ended: BTreeSet<String> = BTreeSet::new();
+    eventually(SOON, "nobody talks", async || {
+        let talking = cluster.oracle.talking();
+        for (caller, agent) in &talking {
+            let phone = phones.iter().find(|phone| phone.number() == agent);
+            if let Some(phone) = phone
+                && begun.elapsed() > PATIENCE
+                && ended.insert(caller.clone())
+            {
+                let hung_up = phone.hang_up().await;
+                hung_up.map_err(|error| error.to_string())?;
+            }
+        }
+        check(talking.is_empty(), || format!("talking are {talking:?}"))
+    })
     .await;
 }
 

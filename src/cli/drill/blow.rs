@@ -59,10 +59,17 @@ pub async fn strike(
     watch: &Watch,
     doors: &[Door],
     leader: &str,
+    term: u64,
 ) -> Result<f64, Failure> {
     let begun = watch.now_ms();
     let is_cut = |note: &Note| note.node == leader && note.what == What::Cut;
-    let gone = || watch.has(begun, is_cut);
+    // A machine without power closes no socket: then its absence shows in what the others say.
+    let is_missed = |note: &Note| {
+        note.node != leader
+            && matches!(&note.what, What::Led { leader, term: now } if leader.is_none() || *now > term)
+    };
+    let is_gone = |note: &Note| is_cut(note) || is_missed(note);
+    let gone = || watch.has(begun, is_gone);
     match how(args) {
         How::Watched => {}
         How::StepDown => {
@@ -100,8 +107,10 @@ pub async fn strike(
     // Whoever dies closes his sockets: nearer to the truth than the command's own time.
     let cut = watch.first(begun, is_cut);
     Ok(match (how(args), cut) {
-        (How::StepDown | How::Watched, _) | (_, None) => begun,
+        (How::StepDown | How::Watched, _) => begun,
         (_, Some(cut)) => cut.at_ms,
+        (How::ByHand, None) => watch.first(begun, is_gone).map_or(begun, |note| note.at_ms),
+        (_, None) => begun,
     })
 }
 

@@ -45,7 +45,7 @@ pub async fn run(out: Out, global: &Global, args: &DrillArgs) -> Result<(), Fail
     let (watch, tasks) = Watch::begin(&doors);
     opened(&watch, &doors, &leader.node).await?;
     let mut seen = before(args, how, &watch, &doors, &leader).await?;
-    seen.at_ms = blow::strike(out, args, &watch, &doors, &leader.node).await?;
+    seen.at_ms = blow::strike(out, args, &watch, &doors, &leader.node, leader.term).await?;
     settle(out, args, &watch, &seen).await;
     after(&mut seen, &watch, &doors).await;
     drop(tasks);

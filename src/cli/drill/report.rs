@@ -389,8 +389,7 @@ fn anomalies(seen: &Seen, events: &[Told<'_>], report: &Report) -> Vec<String> {
             }
             _ => {}
         }
-        let died = |note: &Note| note.at_ms >= seen.at_ms && is_of(note, &seen.leader, &What::Cut);
-        if seen.how != How::StepDown && !seen.notes.iter().any(died) {
+        if seen.how != How::StepDown && lives_on(seen) {
             let leader = &seen.leader;
             found.push(format!(
                 "the event stream of {leader} did not break: did it die at all?"
@@ -420,6 +419,20 @@ fn anomalies(seen: &Seen, events: &[Told<'_>], report: &Report) -> Vec<String> {
     let leaders = two_leaders(seen);
     found.extend(leaders);
     found
+}
+
+/// The old leader's stream did not break, and its node still tells things when another leads. (A
+/// machine without power breaks no stream either, but tells nothing more.)
+fn lives_on(seen: &Seen) -> bool {
+    let mut later = seen.notes.iter().filter(|note| note.at_ms >= seen.at_ms);
+    if later.any(|note| is_of(note, &seen.leader, &What::Cut)) {
+        return false;
+    }
+    let Some(new) = new_leader(seen) else {
+        return false;
+    };
+    let mut told = seen.notes.iter().filter(|note| note.at_ms > new.at_ms);
+    told.any(|note| note.node == seen.leader)
 }
 
 fn ended_twice(seen: &Seen, events: &[Told<'_>]) -> Vec<String> {

@@ -176,6 +176,13 @@ fn a_leader_that_did_not_die_is_an_anomaly_but_for_a_step_down() {
     drill
         .led(1050, "b", "b", 4)
         .note(1060, "b", What::Confirmed);
+    let report = drill.report();
+    assert!(
+        report.good,
+        "a machine without power breaks no stream: {:?}",
+        report.anomalies
+    );
+    drill.note(1070, "a", What::Confirmed);
     assert!(drill.anomaly().contains("did it die at all"));
     drill.0.how = How::StepDown;
     let report = drill.report();
