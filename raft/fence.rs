@@ -48,7 +48,11 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>) {
         node.leadership
             .send_if_modified(|old| std::mem::replace(old, now) != now);
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => if changed.is_err() {
+                // The core is gone, perhaps without a last word.
+                node.leadership.send_replace(None);
+                return;
+            },
             _ = tick.tick() => {}
         }
     }
