@@ -55,7 +55,11 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>) {
             changed
         });
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => if changed.is_err() {
+                // The core is gone, perhaps without a last word.
+                node.leadership.send_replace(None);
+                return;
+            },
             _ = tick.tick() => {}
         }
     }

@@ -213,6 +213,12 @@ impl<M: Machine> Node<M> {
         *self.closing.borrow()
     }
 
+    /// Whether the disk or the core failed: then nothing is promised any more, and waiting for the
+    /// core to change its mind would be a loop without a pause.
+    pub fn has_broken(&self) -> bool {
+        self.fatal.borrow().is_some() || self.core.server_metrics().has_changed().is_err()
+    }
+
     /// How long ago a leader was heard.
     pub fn leader_silence(&self) -> Option<Duration> {
         lock(&self.leader_heard).map(|at| at.elapsed())
