@@ -140,8 +140,7 @@ fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
     })
 }
 
-/// Nodes that answer, as this leader sees it, itself included. Who is no member any more does not:
-/// its Asterisk has nobody.
+/// Nodes that answered lately, as this leader sees it. One that was removed from the cluster does not.
 fn answering_nodes(shared: &Shared, told: &Told) -> BTreeSet<String> {
     let limit = shared.config.timing.node_away_after.as_ms();
     let heard = |heard: Option<u64>| unheard_ms(heard, told) < limit;
