@@ -200,6 +200,8 @@ pub struct Introduction {
     pub expect: usize,
     /// Members it knows by name and id.
     pub members: Vec<(String, NodeId)>,
+    /// Clusters that its own was recovered from.
+    pub before: Vec<u64>,
 }
 
 /// Makes a fresh node belong to a cluster.

@@ -41,6 +41,7 @@ pub use auth::{Role, Tokens, create_token};
 pub use error::ApiError;
 pub use router::{App, router};
 pub use serve::{Listen, PortStats, ServeError, Server};
+pub use view::{masked, wall};
 
 use holdfast_node::Handle;
 

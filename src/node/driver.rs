@@ -78,7 +78,6 @@ pub(crate) struct Driver {
     pub(crate) turns: Turns,
     pub(crate) devices: Devices,
     devices_changed: bool,
-    pub(crate) startup_time: Option<String>,
     /// The socket is open.
     up: bool,
     /// When a comparison is due.
@@ -159,7 +158,6 @@ impl Driver {
             turns,
             devices: Devices::default(),
             devices_changed: false,
-            startup_time: None,
             up: false,
             compare_at: None,
             compare_pause: COMPARE_AGAIN.0,
