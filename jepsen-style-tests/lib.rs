@@ -1,6 +1,7 @@
 //! The drill hall: what the tests of the whole house need and the house itself does not.
 //!
 //! [`lab`] brings up Asterisks, real and simulated, with callers and agents' phones, behind one
-//! face, so that one test runs against both.
+//! face, so that one test runs against both. [`drill`] breaks whole installations on purpose.
 
+pub mod drill;
 pub mod lab;

@@ -6,17 +6,24 @@
 //! failed, the logs are shown first.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::api::Api;
+use super::block::Block;
 use super::eventually::{SOON, check, eventually};
+use super::hosts::Hosts;
 use super::oracle::{AriDoor, Oracle};
 use super::place::Place;
 use super::process::NodeProcess;
 use super::{ARI_PASSWORD, CallSpec, Caller, Habit, Kind, Lab, Pbx, Phone};
 
+/// Folders of clusters begin with this and the process id of the test.
+pub const FOLDER_MARK: &str = "holdfast-cluster-";
 /// Nodes of an ordinary installation.
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Bearer token of the operator.
@@ -68,7 +75,24 @@ impl Cluster {
         cluster.begin().await
     }
 
-    async fn begin(self) -> Cluster {
+    /// Where configurations, logs and data folders are: `a.toml`, `a.log`, `a`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves the folder where it is when the cluster ends.
+    pub fn keep_folder(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
+    /// Address of a node for the other nodes.
+    pub fn raft_address(&self, name: &str) -> SocketAddr {
+        let index = NAMES.iter().position(|other| *other == name);
+        self.place.addr(index.expect("the lab has this site"), RAFT)
+    }
+
+    /// Starts all nodes and waits until they are ready.
+    pub async fn begin(self) -> Cluster {
         let mut cluster = self;
         for site in &mut cluster.sites {
             site.process.start().expect("a node can be started");
@@ -80,17 +104,36 @@ impl Cluster {
     /// Asterisks run and configurations are written; no node is started.
     pub async fn prepare(kind: Kind, nodes: usize) -> Cluster {
         let lab = Lab::new(kind).expect("the lab finds a place");
-        let place = Place::new();
-        let folder = TempDir::with_prefix("holdfast-cluster-").expect("a temporary folder");
+        Cluster::at(lab, Place::new(), nodes, None).await
+    }
+
+    /// The same, with each node and its Asterisk on a host of its own. Nodes reach their Asterisks
+    /// by way of what can be cut.
+    pub async fn prepare_on(kind: Kind, hosts: &Arc<Hosts>) -> Cluster {
+        let lab = Lab::on(kind, Block::of_hosts(hosts.clone()));
+        let place = Place::of_hosts(hosts.clone());
+        Cluster::at(lab, place, NAMES.len(), Some(hosts)).await
+    }
+
+    async fn at(lab: Lab, place: Place, nodes: usize, hosts: Option<&Arc<Hosts>>) -> Cluster {
+        let folder = TempDir::with_prefix(format!("{FOLDER_MARK}{}-", std::process::id()))
+            .expect("a temporary folder");
         let mut sites = Vec::new();
         let mut doors = Vec::new();
         for (index, name) in NAMES.into_iter().enumerate().take(nodes) {
             let pbx = lab.start(name).await.expect("an Asterisk starts");
             let door = door(name, &pbx);
-            let config = node_config(&place, &folder, index, nodes, &door.url);
+            let ari = match hosts {
+                Some(_) => pbx.ari().url.to_string(),
+                None => door.url.clone(),
+            };
+            let config = node_config(&place, &folder, index, nodes, &ari);
             doors.push(door);
-            let process = NodeProcess::new(name, folder.path(), &config)
+            let mut process = NodeProcess::new(name, folder.path(), &config)
                 .expect("the lab can write into its folder");
+            if let Some(hosts) = hosts {
+                process.launch.prefix = hosts.prefix(name);
+            }
             let api = Api::new(&format!("http://{}", place.addr(index, HTTP)), TOKEN);
             sites.push(Site {
                 name,
@@ -103,8 +146,8 @@ impl Cluster {
         Cluster {
             oracle,
             sites,
-            kind,
-            wired: false,
+            kind: lab.kind(),
+            wired: hosts.is_some(),
             lab,
             place,
             folder,
@@ -474,6 +517,10 @@ fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari:
         ("listen", place.addr(index, HTTP).to_string().into()),
         ("admin_socket", format!("{folder}/{name}.sock").into()),
         ("tokens", toml::Value::Array(vec![token])),
+        (
+            "insecure_http",
+            (!place.addr(index, HTTP).ip().is_loopback()).into(),
+        ),
     ];
     config.insert("http".into(), table(http));
     let asterisk = vec![

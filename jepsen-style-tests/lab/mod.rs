@@ -12,6 +12,7 @@ mod asterisk_conf;
 mod block;
 pub mod cluster;
 pub mod eventually;
+pub mod hosts;
 pub mod moments;
 pub mod oracle;
 mod oracle_book;
@@ -149,14 +150,18 @@ pub struct Lab {
 impl Lab {
     /// Takes a free piece of the loopback network and a temporary folder.
     pub fn new(kind: Kind) -> Result<Lab, LabError> {
-        let block = Block::take()?;
+        Ok(Lab::on(kind, Block::take()?))
+    }
+
+    /// A lab at this place.
+    pub fn on(kind: Kind, block: Block) -> Lab {
         let folder = std::env::temp_dir().join(format!("holdfast-lab-{}", block.label()));
-        Ok(Lab {
+        Lab {
             kind,
             block,
             folder,
             sims: Mutex::default(),
-        })
+        }
     }
 
     /// Starts the Asterisk of this name: `a`, `b` or `c`.

@@ -14,6 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::LabError;
+use super::block::Block;
+
+/// Port of the proxy before the ARI of an Asterisk.
+pub const PORT: u16 = 8188;
 
 /// What happens to REST answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +53,19 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Stands before the ARI of the Asterisk of this name.
+    pub async fn before(block: &Block, name: &str, ari: SocketAddr) -> Result<Proxy, LabError> {
+        let Some(hosts) = block.hosts() else {
+            return Proxy::start(SocketAddr::from((block.pbx(name), PORT)), ari).await;
+        };
+        let listener = hosts.listen(name, PORT)?;
+        let listener = TcpListener::from_std(listener).map_err(|source| LabError::Io {
+            what: format!("proxy on host {name}"),
+            source,
+        })?;
+        Proxy::serve(listener, ari)
+    }
+
     /// Listens at `listen` and passes on to `target`.
     pub async fn start(listen: SocketAddr, target: SocketAddr) -> Result<Proxy, LabError> {
         let failed = |source| LabError::Io {
@@ -56,6 +73,15 @@ impl Proxy {
             source,
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        Proxy::serve(listener, target)
+    }
+
+    /// Passes on to `target` what comes to a listener that was made elsewhere.
+    pub fn serve(listener: TcpListener, target: SocketAddr) -> Result<Proxy, LabError> {
+        let failed = |source| LabError::Io {
+            what: "address of a proxy".into(),
+            source,
+        };
         let address = listener.local_addr().map_err(failed)?;
         let state = Arc::new(Mutex::new(State {
             fault: Fault::None,

@@ -1,0 +1,142 @@
+//! What came of a drill: what became of each caller, what must not be and was, and figures.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::callers::{Call, End};
+use crate::lab::CallEnd;
+use crate::lab::oracle::Talk;
+
+/// The end of a drill.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub seed: u64,
+    /// The command that does the same again.
+    pub again: String,
+    /// What was done: milliseconds since the beginning, and what.
+    pub done: Vec<(u64, String)>,
+    pub ledger: Ledger,
+    pub violations: Vec<String>,
+    pub figures: Figures,
+    /// Logs and data folders, kept when something was wrong.
+    pub folder: Option<PathBuf>,
+}
+
+/// Callers by outcome.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub called: u64,
+    pub by_outcome: BTreeMap<String, u64>,
+}
+
+/// What was measured. Milliseconds.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// From each strike to the next phone that was called: the nemesis, and how long.
+    pub gaps: Vec<(String, Option<u64>)>,
+    /// From each healing to the next phone that was called.
+    pub recoveries: Vec<u64>,
+    /// Phones called, conversations, and phones called in vain.
+    pub legs: u64,
+    pub talks: u64,
+}
+
+impl Ledger {
+    /// Enters what telephones and Asterisks saw of each call; what must not be is told.
+    pub fn enter(calls: &[Call], talks: &[Talk]) -> (Ledger, Vec<String>) {
+        let mut agents: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for talk in talks {
+            agents.entry(&talk.caller).or_default().push(&talk.agent);
+        }
+        let mut ledger = Ledger::default();
+        let mut violations = Vec::new();
+        for call in calls {
+            ledger.called += 1;
+            let with = agents.get(call.number.as_str()).map_or(&[][..], |all| all);
+            if with.len() > 1 {
+                violations.push(format!(
+                    "caller {} was connected {} times, with {with:?}",
+                    call.number,
+                    with.len()
+                ));
+            }
+            let outcome = match (with.is_empty(), &call.ended, &call.status) {
+                (_, None, _) => Err("has not ended".to_owned()),
+                (false, Some((_, End::Lost)), _) => Ok("talked, lost with the Asterisk".to_owned()),
+                (false, ..) => Ok("talked".to_owned()),
+                (true, Some((_, End::Lost)), _) => Ok("lost with the Asterisk".to_owned()),
+                (true, Some((_, End::Told(CallEnd::ByCaller))), _) => Ok("gave up".to_owned()),
+                (true, Some(_), Some(status)) => Ok(format!("back in the dialplan, {status}")),
+                (true, Some((_, End::Told(end))), None) => Err(format!("was lost: {end:?}")),
+            };
+            match outcome {
+                Ok(outcome) => *ledger.by_outcome.entry(outcome).or_default() += 1,
+                Err(why) => violations.push(format!(
+                    "caller {} at {} in {}, who called at {} ms, {why}",
+                    call.number, call.pbx, call.queue, call.placed_ms
+                )),
+            }
+        }
+        (ledger, violations)
+    }
+}
+
+impl Report {
+    /// Whether nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |words: String| {
+            writeln!(text, "{words}").expect("a text takes any length");
+        };
+        line(format!("seed {}", self.seed));
+        line("what was done:".into());
+        for (at, what) in &self.done {
+            line(format!("  {:>8.3} s  {what}", *at as f64 / 1000.0));
+        }
+        line(format!("callers: {}", self.ledger.called));
+        for (outcome, count) in &self.ledger.by_outcome {
+            line(format!("  {count:>6}  {outcome}"));
+        }
+        let figures = &self.figures;
+        line("from a strike to the next phone that was called:".into());
+        for (name, gap) in &figures.gaps {
+            let gap = gap.map_or("not before it was healed".to_owned(), |ms| {
+                format!("{ms} ms")
+            });
+            line(format!("  {name}: {gap}"));
+        }
+        if let (Some(least), Some(most)) = (
+            figures.recoveries.iter().min(),
+            figures.recoveries.iter().max(),
+        ) {
+            line(format!(
+                "from a healing to the next phone that was called: {least} to {most} ms"
+            ));
+        }
+        line(format!(
+            "phones called {}, conversations {}, called in vain {}",
+            figures.legs,
+            figures.talks,
+            figures.legs.saturating_sub(figures.talks)
+        ));
+        if self.is_clean() {
+            line("nothing happened that must not happen".into());
+        } else {
+            line(format!("VIOLATIONS: {}", self.violations.len()));
+            for violation in &self.violations {
+                line(format!("  {violation}"));
+            }
+            line(format!("again: {}", self.again));
+            if let Some(folder) = &self.folder {
+                line(format!("logs and data: {}", folder.display()));
+            }
+        }
+        text
+    }
+}
