@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -13,8 +14,10 @@ use crate::lab::LabError;
 use crate::lab::api::Api;
 use crate::lab::cluster::{Cluster, NAMES};
 use crate::lab::hosts::Hosts;
+use crate::lab::wait::until;
 
 use super::disk::Disks;
+use super::tools::signal;
 
 /// The cluster, shared by the nemesis and those who call and work meanwhile. Nobody holds it over a
 /// wait that a fault can make long.
@@ -127,6 +130,18 @@ impl Arena {
             what: format!("start of node {name}"),
             source,
         })
+    }
+
+    /// SIGTERM to a node's process; returns when it has ended.
+    pub async fn terminate(&self, name: &str) -> Result<(), LabError> {
+        signal(self.pid(name).await?, Signal::SIGTERM)?;
+        until(&format!("end of node {name}"), async || {
+            let mut cluster = self.cluster.write().await;
+            let process = &mut cluster.site_mut(name).process;
+            process.forget_if_ended();
+            process.pid().is_none().then_some(())
+        })
+        .await
     }
 
     /// Process id of a node that runs.

@@ -9,9 +9,11 @@
 pub mod agents;
 pub mod arena;
 pub mod callers;
+mod cgroup;
 pub mod declare;
 pub mod disk;
 pub mod nemesis;
+mod preload;
 pub mod report;
 pub mod run;
 pub mod settle;

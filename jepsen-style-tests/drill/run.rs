@@ -16,7 +16,7 @@ use super::callers::{Callers, Habits};
 use super::disk::Disks;
 use super::nemesis::{Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
-use super::{declare, settle};
+use super::{declare, preload, settle};
 use crate::lab::cluster::{Cluster, NAMES};
 use crate::lab::hosts::Hosts;
 use crate::lab::moments::What;
@@ -73,13 +73,8 @@ impl Plan {
     }
 
     fn needs(&self) -> Needs {
-        let mut all = Needs::default();
-        for Nemesis { needs, .. } in &self.nemeses {
-            all.disk |= needs.disk;
-            all.clock |= needs.clock;
-            all.shim |= needs.shim;
-        }
-        all
+        let all = self.nemeses.iter().map(|nemesis| nemesis.needs);
+        all.fold(Needs::default(), Needs::and)
     }
 }
 
@@ -138,11 +133,12 @@ async fn drill(
     report: Arc<Mutex<Report>>,
 ) -> Result<(), LabError> {
     let mut rng = StdRng::seed_from_u64(plan.seed);
-    let mut cluster = Cluster::prepare_on(plan.kind, &hosts).await;
+    let needs = plan.needs();
+    let mut cluster = Cluster::prepare_on(plan.kind, &hosts, needs.wire).await;
     cluster.keep_folder();
     let folder: PathBuf = cluster.folder().into();
     lock(&report).folder = Some(folder.clone());
-    let needs = plan.needs();
+    preload::prepare(&mut cluster, needs)?;
     let disks = match needs.disk {
         true => Disks::make(&folder, &NAMES)?,
         false => Disks::default(),

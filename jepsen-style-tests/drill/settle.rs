@@ -19,21 +19,26 @@ const HEALS_WITHIN: Duration = Duration::from_secs(60);
 /// Within so long the last caller is gone: the longest patience and talk, and then some.
 const EMPTY_WITHIN: Duration = Duration::from_secs(90);
 
-/// Starts what is dead and waits until every node is ready.
+/// Starts what is dead and waits until every node is ready. A node that ends by itself meanwhile,
+/// because its disk failed it, is started again, as its service manager does.
 pub async fn mend(arena: &Arena) -> Result<(), LabError> {
     for name in NAMES {
-        arena.start(name).await?;
-    }
-    let cluster = arena.cluster.read().await;
-    for site in cluster.running() {
-        let what = format!("node {} is ready after the fault", site.name);
-        eventually(HEALS_WITHIN, &what, async || {
-            let answer = site.api.send("GET", "/readyz?verbose", None).await?;
-            check(answer.status == 200, || answer.text.clone())
-        })
-        .await;
+        ready(arena, name, HEALS_WITHIN).await;
     }
     Ok(())
+}
+
+/// Waits until a node is ready, and starts it when it does not run.
+pub async fn ready(arena: &Arena, name: &str, within: Duration) {
+    let what = format!("node {name} is ready after the fault");
+    let api = arena.api(name).await;
+    eventually(within, &what, async || {
+        let started = arena.start(name).await;
+        started.map_err(|error| error.to_string())?;
+        let answer = api.send("GET", "/readyz?verbose", None).await?;
+        check(answer.status == 200, || answer.text.clone())
+    })
+    .await;
 }
 
 /// Waits until a phone is called after this moment of the wall clock; how long that took, in

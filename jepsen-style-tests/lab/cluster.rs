@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use super::api::Api;
 use super::block::Block;
@@ -20,7 +21,7 @@ use super::hosts::Hosts;
 use super::oracle::{AriDoor, Oracle};
 use super::place::Place;
 use super::process::NodeProcess;
-use super::{ARI_PASSWORD, CallSpec, Caller, Habit, Kind, Lab, Pbx, Phone};
+use super::{ARI_PASSWORD, CallSpec, Caller, Habit, Kind, Lab, Pbx, Phone, Proxy};
 
 /// Folders of clusters begin with this and the process id of the test.
 pub const FOLDER_MARK: &str = "holdfast-cluster-";
@@ -41,6 +42,8 @@ pub struct Site {
     pub process: NodeProcess,
     pub pbx: Pbx,
     pub api: Api,
+    /// By which the other nodes reach it, if not directly.
+    pub wire: Option<Proxy>,
 }
 
 /// A running installation.
@@ -49,6 +52,8 @@ pub struct Cluster {
     pub oracle: Oracle,
     pub sites: Vec<Site>,
     pub kind: Kind,
+    /// The service by which nodes reach each other.
+    raft: u16,
     /// Whether nodes reach their Asterisks by way of what can be cut.
     wired: bool,
     lab: Lab,
@@ -109,10 +114,32 @@ impl Cluster {
 
     /// The same, with each node and its Asterisk on a host of its own. Nodes reach their Asterisks
     /// by way of what can be cut.
-    pub async fn prepare_on(kind: Kind, hosts: &Arc<Hosts>) -> Cluster {
+    ///
+    /// `peers_by_wire`: nodes reach each other by way of what can be hurt, too.
+    pub async fn prepare_on(kind: Kind, hosts: &Arc<Hosts>, peers_by_wire: bool) -> Cluster {
         let lab = Lab::on(kind, Block::of_hosts(hosts.clone()));
         let place = Place::of_hosts(hosts.clone());
-        Cluster::at(lab, place, NAMES.len(), Some(hosts)).await
+        let mut cluster = Cluster::at(lab, place, NAMES.len(), Some(hosts)).await;
+        if peers_by_wire {
+            cluster.wire(hosts);
+        }
+        cluster
+    }
+
+    /// Puts a proxy before each node, on its own host.
+    fn wire(&mut self, hosts: &Arc<Hosts>) {
+        self.raft = WIRE;
+        for index in 0..self.sites.len() {
+            let at = self.place.addr(index, WIRE);
+            let listener = hosts.listen(NAMES[index], at.port());
+            let listener = listener.expect("the lab can listen on its own hosts");
+            let listener = TcpListener::from_std(listener).expect("it does not block");
+            let node = self.place.addr(index, RAFT);
+            self.sites[index].wire = Some(Proxy::serve(listener, node).expect("it has an address"));
+            let config = self.config_of(NAMES[index]);
+            let written = self.sites[index].process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
     }
 
     async fn at(lab: Lab, place: Place, nodes: usize, hosts: Option<&Arc<Hosts>>) -> Cluster {
@@ -127,7 +154,7 @@ impl Cluster {
                 Some(_) => pbx.ari().url.to_string(),
                 None => door.url.clone(),
             };
-            let config = node_config(&place, &folder, index, nodes, &ari);
+            let config = node_config(&place, &folder, index, nodes, &ari, RAFT);
             doors.push(door);
             let mut process = NodeProcess::new(name, folder.path(), &config)
                 .expect("the lab can write into its folder");
@@ -140,6 +167,7 @@ impl Cluster {
                 process,
                 pbx,
                 api,
+                wire: None,
             });
         }
         let oracle = Oracle::watch(doors, &PHONES).await;
@@ -147,6 +175,7 @@ impl Cluster {
             oracle,
             sites,
             kind: lab.kind(),
+            raft: RAFT,
             wired: hosts.is_some(),
             lab,
             place,
@@ -186,6 +215,7 @@ impl Cluster {
             index,
             self.sites.len(),
             url.as_str(),
+            self.raft,
         )
     }
 
@@ -484,11 +514,20 @@ fn door(name: &str, pbx: &Pbx) -> AriDoor {
 /// Services of a node within its [`Place`].
 const RAFT: u16 = 0;
 const HTTP: u16 = 1;
+/// A proxy before [`RAFT`].
+const WIRE: u16 = 2;
 
-fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari: &str) -> String {
+fn node_config(
+    place: &Place,
+    folder: &TempDir,
+    index: usize,
+    nodes: usize,
+    ari: &str,
+    raft: u16,
+) -> String {
     let name = NAMES[index];
     let join: Vec<String> = (0..nodes)
-        .map(|node| place.addr(node, RAFT).to_string())
+        .map(|node| place.addr(node, raft).to_string())
         .collect();
     let folder = folder.path().display();
     let text = toml::toml! {
@@ -507,6 +546,7 @@ fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari:
     config.insert("node".into(), table(node));
     let cluster = vec![
         ("listen", place.addr(index, RAFT).to_string().into()),
+        ("advertise", place.addr(index, raft).to_string().into()),
         ("join", join.into()),
         ("bootstrap_expect", (nodes as i64).into()),
         ("secret", SECRET.into()),

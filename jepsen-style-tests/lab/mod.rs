@@ -33,7 +33,7 @@ use holdfast_ari::AriConfig;
 
 pub use asterisk::RealAsterisk;
 pub use block::Block;
-pub use proxy::{Fault, Proxy};
+pub use proxy::{Fault, PORT as PROXY_PORT, Proxy};
 pub use rtp::Heard;
 pub use sim::{SimCaller, SimPbx, SimPhone};
 pub use sipp::{RealCaller, RealPhone};

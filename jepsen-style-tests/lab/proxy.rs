@@ -1,12 +1,15 @@
-//! A small TCP proxy in front of an ARI port, to hurt what passes: cut event sockets, slow answers,
-//! lost answers. It serves real and simulated Asterisks alike.
+//! A small TCP proxy in front of an ARI port, or of a node, to hurt what passes: cut event sockets,
+//! slow answers, lost answers, nothing at all. It serves real and simulated Asterisks alike.
 //!
 //! It looks at the first bytes of a connection only, to tell an event socket from REST.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,8 +30,12 @@ pub enum Fault {
     None,
     /// Each piece of an answer comes so much later.
     Slow(Duration),
+    /// Each piece of an answer comes later by up to `most`, by seeded dice.
+    Jitter { most: Duration, seed: u64 },
     /// Requests arrive, answers are lost and the connection is closed.
     LoseAnswers,
+    /// Nothing arrives, and connections stay open.
+    Hole,
 }
 
 #[derive(Debug)]
@@ -42,6 +49,8 @@ struct Shared {
     target: SocketAddr,
     state: Arc<Mutex<State>>,
     cuts: watch::Sender<u64>,
+    /// Counts pieces, for the dice of [`Fault::Jitter`].
+    pieces: Arc<AtomicU64>,
 }
 
 /// A running proxy. Dropping it closes everything.
@@ -91,6 +100,7 @@ impl Proxy {
             target,
             state,
             cuts: watch::Sender::new(0),
+            pieces: Arc::default(),
         };
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Proxy {
@@ -127,6 +137,23 @@ impl Drop for Proxy {
 impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what came for as long as nothing passes. False when it was swallowed by a hole, after
+    /// which the connection cannot go on.
+    async fn passes(&self) -> bool {
+        let mut swallowed = false;
+        while self.lock().fault == Fault::Hole {
+            swallowed = true;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        !swallowed
+    }
+
+    fn jitter(&self, most: Duration, seed: u64) -> Duration {
+        let piece = self.pieces.fetch_add(1, Ordering::Relaxed);
+        let mut dice = StdRng::seed_from_u64(seed ^ piece);
+        Duration::from_millis(dice.random_range(0..=most.as_millis() as u64))
     }
 }
 
@@ -166,6 +193,9 @@ async fn serve(mut client: TcpStream, shared: Shared) -> std::io::Result<()> {
     {
         return Ok(());
     }
+    if !shared.passes().await {
+        return Ok(());
+    }
     server.write_all(&first[..length]).await?;
     if is_events {
         cuts.mark_unchanged();
@@ -192,7 +222,12 @@ async fn rest(
         tokio::select! {
             length = client.read(&mut from_client) => match length? {
                 0 => return Ok(()),
-                length => server.write_all(&from_client[..length]).await?,
+                length => {
+                    if !shared.passes().await {
+                        return Ok(());
+                    }
+                    server.write_all(&from_client[..length]).await?;
+                }
             },
             length = server.read(&mut from_server) => {
                 let length = length?;
@@ -203,6 +238,12 @@ async fn rest(
                 match fault {
                     Fault::None => {}
                     Fault::Slow(delay) => tokio::time::sleep(delay).await,
+                    Fault::Jitter { most, seed } => tokio::time::sleep(shared.jitter(most, seed)).await,
+                    Fault::Hole => {
+                        if !shared.passes().await {
+                            return Ok(());
+                        }
+                    }
                     Fault::LoseAnswers => return Ok(()),
                 }
                 client.write_all(&from_server[..length]).await?;
