@@ -10,6 +10,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::sync::RwLock;
 
+use crate::judge::Source;
+use crate::judge::history::{NodeSaw, Seen};
 use crate::lab::LabError;
 use crate::lab::api::Api;
 use crate::lab::cluster::{Cluster, NAMES};
@@ -18,6 +20,7 @@ use crate::lab::wait::until;
 
 use super::disk::Disks;
 use super::tools::signal;
+use super::witness::Witness;
 
 /// The cluster, shared by the nemesis and those who call and work meanwhile. Nobody holds it over a
 /// wait that a fault can make long.
@@ -34,6 +37,11 @@ pub struct Arena {
     pub cluster: SharedCluster,
     pub rng: StdRng,
     pub chronicle: Chronicle,
+    /// Writes down faults, and what becomes of processes.
+    pub seen: Source,
+    pub witness: Witness,
+    /// Nodes that the fault now on is aimed at.
+    pub targets: BTreeSet<&'static str>,
     pub disks: Disks,
     /// How long a fault lasts, least and most.
     pub hold: (Duration, Duration),
@@ -113,9 +121,21 @@ impl Arena {
         tokio::time::sleep(length).await;
     }
 
+    /// The fault now on is aimed at these nodes: they, and so their Asterisks, may be out of reach.
+    pub fn aim(&mut self, names: &[&'static str]) {
+        self.targets.extend(names);
+    }
+
     /// SIGKILL to a node's process.
     pub async fn kill(&self, name: &str) {
         self.cluster.write().await.kill(name);
+        self.saw_node(name, NodeSaw::Killed);
+    }
+
+    /// Writes down what became of a node's process.
+    pub fn saw_node(&self, name: &str, saw: NodeSaw) {
+        let node = name.to_owned();
+        self.seen.saw(Seen::Node { node, saw });
     }
 
     /// Starts a node's process if it does not run.
@@ -129,7 +149,29 @@ impl Arena {
         process.start().map_err(|source| LabError::Io {
             what: format!("start of node {name}"),
             source,
+        })?;
+        let drives = name.to_owned();
+        self.saw_node(name, NodeSaw::Started { drives });
+        Ok(())
+    }
+
+    /// Waits until a node has stopped working because of what was done to it: its process has ended,
+    /// or it says that it cannot go on. A fault that has no effect shows nothing.
+    pub async fn stops(&self, name: &str) -> Result<(), LabError> {
+        let api = self.api(name).await;
+        until(&format!("node {name} stops"), async || {
+            let mut cluster = self.cluster.write().await;
+            let process = &mut cluster.site_mut(name).process;
+            process.forget_if_ended();
+            let ended = process.pid().is_none();
+            drop(cluster);
+            let asked = tokio::time::timeout(ASK_WITHIN, api.send("GET", "/livez", None)).await;
+            let broken = asked.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status != 200));
+            (ended || broken).then_some(())
         })
+        .await?;
+        self.note(format!("{name} has stopped working"));
+        Ok(())
     }
 
     /// SIGTERM to a node's process; returns when it has ended.

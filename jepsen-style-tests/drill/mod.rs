@@ -10,14 +10,17 @@ pub mod agents;
 pub mod arena;
 pub mod callers;
 mod cgroup;
+pub mod clients;
 pub mod declare;
 pub mod disk;
+pub mod inside;
 pub mod nemesis;
 mod preload;
 pub mod report;
 pub mod run;
 pub mod settle;
 pub mod tools;
+pub mod witness;
 
 pub use report::Report;
 pub use run::{Plan, perform};

@@ -1,12 +1,25 @@
 //! What came of a drill: what became of each caller, what must not be and was, and figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::callers::{Call, End};
+use crate::judge::{History, Limits, Property, judge};
 use crate::lab::CallEnd;
 use crate::lab::oracle::Talk;
+
+/// What must have been judged in every drill.
+const DEMANDED: [Property; 8] = [
+    Property::EndsOnce,
+    Property::OneHand,
+    Property::BridgedOnce,
+    Property::Order,
+    Property::Deadlines,
+    Property::Writes,
+    Property::Replicas,
+    Property::Heals,
+];
 
 /// The end of a drill.
 #[derive(Debug, Default)]
@@ -19,6 +32,8 @@ pub struct Report {
     pub ledger: Ledger,
     pub violations: Vec<String>,
     pub figures: Figures,
+    /// What the judge says of the history.
+    pub verdict: String,
     /// Logs and data folders, kept when something was wrong.
     pub folder: Option<PathBuf>,
 }
@@ -83,6 +98,16 @@ impl Ledger {
 }
 
 impl Report {
+    /// Has the history judged, and keeps it beside the logs.
+    pub fn judge(&mut self, history: &History) {
+        if let Some(folder) = &self.folder
+            && let Err(error) = history.write(&folder.join("history.jsonl"))
+        {
+            self.violations
+                .push(format!("the history is not kept: {error}"));
+        }
+    }
+
     /// Whether nothing was wrong.
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty()
@@ -125,6 +150,7 @@ impl Report {
             figures.talks,
             figures.legs.saturating_sub(figures.talks)
         ));
+        line(self.verdict.clone());
         if self.is_clean() {
             line("nothing happened that must not happen".into());
         } else {

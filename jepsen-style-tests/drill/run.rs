@@ -1,5 +1,6 @@
 //! One drill from its first process to its report.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +11,19 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use tokio::sync::RwLock;
 
-use super::agents::{self, AGENTS, Shifts};
+use super::agents::{self, AGENTS};
 use super::arena::{Arena, Chronicle};
 use super::callers::{Callers, Habits};
+use super::clients::Clients;
 use super::disk::Disks;
+use super::inside::Inside;
 use super::nemesis::{Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
+use super::witness::Witness;
 use super::{declare, preload, settle};
-use crate::lab::cluster::{Cluster, NAMES};
+use crate::judge::Recorder;
+use crate::judge::history::{FaultSaw, NodeSaw, Seen};
+use crate::lab::cluster::{Cluster, NAMES, PHONES};
 use crate::lab::hosts::Hosts;
 use crate::lab::moments::What;
 use crate::lab::{Kind, LabError, Phone};
@@ -51,7 +57,7 @@ impl Plan {
             hold: (Duration::from_secs(4), Duration::from_secs(7)),
             rest: Duration::from_secs(2),
             calls_per_minute: match kind {
-                Kind::Sim => 100,
+                Kind::Sim => 140,
                 Kind::Real => 24,
             },
         }
@@ -86,6 +92,8 @@ pub fn perform(plan: &Plan) -> Report {
         ..Report::default()
     }));
     let chronicle = Chronicle::default();
+    let clock = chronicle.clone();
+    let recorder = Recorder::new(move || clock.now_ms());
     let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let hosts = Hosts::enter(&NAMES)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -96,7 +104,13 @@ pub fn perform(plan: &Plan) -> Report {
                 what: "runtime".into(),
                 source,
             })?;
-        runtime.block_on(drill(plan, hosts, chronicle.clone(), report.clone()))
+        let stage = Stage {
+            plan,
+            chronicle: chronicle.clone(),
+            recorder: recorder.clone(),
+            report: report.clone(),
+        };
+        runtime.block_on(stage.drill(hosts))
     }));
     let mut report = std::mem::take(&mut *lock(&report));
     match done {
@@ -113,6 +127,7 @@ pub fn perform(plan: &Plan) -> Report {
         }
     }
     report.done = chronicle.lines();
+    report.judge(&recorder.history());
     if report.is_clean()
         && let Some(folder) = report.folder.take()
     {
@@ -126,129 +141,202 @@ fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn drill(
-    plan: &Plan,
-    hosts: Arc<Hosts>,
+/// What one drill carries through all its parts.
+struct Stage<'a> {
+    plan: &'a Plan,
     chronicle: Chronicle,
+    recorder: Recorder,
     report: Arc<Mutex<Report>>,
-) -> Result<(), LabError> {
-    let mut rng = StdRng::seed_from_u64(plan.seed);
-    let needs = plan.needs();
-    let mut cluster = Cluster::prepare_on(plan.kind, &hosts, needs.wire).await;
-    cluster.keep_folder();
-    let folder: PathBuf = cluster.folder().into();
-    lock(&report).folder = Some(folder.clone());
-    preload::prepare(&mut cluster, needs)?;
-    let disks = match needs.disk {
-        true => Disks::make(&folder, &NAMES)?,
-        false => Disks::default(),
-    };
-    let cluster = cluster.begin().await;
-    cluster.apply(&declare::queues()).await;
-    let phones = agents::phones(&cluster, &mut rng).await?;
-    for (agent, _) in AGENTS {
-        cluster.login(agent).await;
-    }
-    let mut arena = Arena {
-        hosts,
-        cluster: Arc::new(RwLock::new(cluster)),
-        rng,
-        chronicle,
-        disks,
-        hold: plan.hold,
-    };
-    arena.note("the load begins");
-    let habits = Habits {
-        seed: plan.seed ^ 0xca11,
-        per_minute: plan.calls_per_minute,
-        queues: declare::NAMES.map(str::to_owned).to_vec(),
-        patience_ms: (4_000, 15_000),
-    };
-    let (shared, chronicle) = (arena.cluster.clone(), arena.chronicle.clone());
-    let mut callers = Callers::begin(shared.clone(), chronicle.clone(), habits);
-    let mut shifts = Shifts::begin(shared, chronicle, plan.seed ^ 0x5417);
-    tokio::time::sleep(plan.rest).await;
-
-    let struck = strike_all(plan, &mut arena, &report).await;
-    callers.stop().await;
-    shifts.stop().await;
-    struck?;
-    settle::settle(&arena, &callers).await;
-    finish(&arena, &callers, &phones, &report).await;
-    // In this order, so that a disk is given back when nobody writes to it any more.
-    let mut cluster = arena.cluster.write().await;
-    for name in NAMES {
-        cluster.kill(name);
-    }
-    Ok(())
 }
 
-/// Strikes until the plan is done.
-async fn strike_all(
-    plan: &Plan,
-    arena: &mut Arena,
-    report: &Mutex<Report>,
-) -> Result<(), LabError> {
-    let begun = tokio::time::Instant::now();
-    let mut order = plan.nemeses.clone();
-    order.shuffle(&mut arena.rng);
-    let mut turn = 0;
-    loop {
-        let over = match plan.length {
-            None => turn >= order.len(),
-            Some(length) => begun.elapsed() >= length,
+impl Stage<'_> {
+    async fn drill(&self, hosts: Arc<Hosts>) -> Result<(), LabError> {
+        let plan = self.plan;
+        let mut rng = StdRng::seed_from_u64(plan.seed);
+        let needs = plan.needs();
+        let mut cluster = Cluster::prepare_on(plan.kind, &hosts, needs.wire).await;
+        cluster.keep_folder();
+        let folder: PathBuf = cluster.folder().into();
+        lock(&self.report).folder = Some(folder.clone());
+        preload::prepare(&mut cluster, needs)?;
+        let disks = match needs.disk {
+            true => Disks::make(&folder, &NAMES)?,
+            false => Disks::default(),
         };
-        if over || order.is_empty() {
-            return Ok(());
+        let begun_ms = wall_ms() - self.chronicle.now_ms() as i64;
+        let witness = Witness::new(&self.recorder, begun_ms, &PHONES);
+        let listener = witness.clone();
+        cluster
+            .oracle
+            .tell(move |pbx, event| listener.hears(pbx, event));
+        let cluster = cluster.begin().await;
+        cluster.apply(&declare::queues()).await;
+        let seen = self.recorder.source(0);
+        declare::rules(&seen);
+        let phones = agents::phones(&cluster, &mut rng).await?;
+        for (agent, _) in AGENTS {
+            cluster.login(agent).await;
         }
-        if turn > 0 && turn % order.len() == 0 {
-            order.shuffle(&mut arena.rng);
+        let mut arena = Arena {
+            hosts,
+            cluster: Arc::new(RwLock::new(cluster)),
+            rng,
+            chronicle: self.chronicle.clone(),
+            seen: seen.clone(),
+            witness: witness.clone(),
+            targets: BTreeSet::new(),
+            disks,
+            hold: plan.hold,
+        };
+        for name in NAMES {
+            arena.saw_node(
+                name,
+                NodeSaw::Started {
+                    drives: name.into(),
+                },
+            );
         }
-        let mut picked = vec![order[turn % order.len()]];
-        if plan.pairs && order.len() > 1 && arena.rng.random_bool(0.7) {
-            let others: Vec<_> = order
-                .iter()
-                .filter(|other| other.name != picked[0].name)
-                .collect();
-            picked.extend(others.choose(&mut arena.rng).copied());
-        }
-        turn += 1;
-        strike_once(&picked, arena, report).await?;
+        let inside = Inside::begin(&arena.cluster, &seen);
+        arena.note("the load begins");
+        let habits = Habits {
+            seed: plan.seed ^ 0xca11,
+            per_minute: plan.calls_per_minute,
+            queues: declare::NAMES.map(str::to_owned).to_vec(),
+            patience_ms: (4_000, 15_000),
+        };
+        let shared = arena.cluster.clone();
+        let mut callers = Callers::begin(shared.clone(), self.chronicle.clone(), habits);
+        let mut clients = Clients::begin(shared, seen.clone(), plan.seed ^ 0x5417);
         tokio::time::sleep(plan.rest).await;
-    }
-}
 
-async fn strike_once(
-    picked: &[&'static Nemesis],
-    arena: &mut Arena,
-    report: &Mutex<Report>,
-) -> Result<(), LabError> {
-    let names: Vec<&str> = picked.iter().map(|nemesis| nemesis.name).collect();
-    let name = names.join(" with ");
-    arena.note(format!("--- {name}"));
-    let struck_ms = wall_ms();
-    let mut healings: Vec<Healing> = Vec::new();
-    for nemesis in picked {
-        healings.push((nemesis.strike)(arena).await?);
+        let struck = self.strike_all(&mut arena).await;
+        clients.stop().await;
+        struck?;
+        // Faults are over, and the load goes on: now it has to heal.
+        seen.saw(Seen::Quiet);
+        settle::works(&arena).await;
+        callers.stop().await;
+        clients.all_back().await.map_err(LabError::Refused)?;
+        settle::settle(&arena, &callers).await;
+        witness.ends(&callers.calls());
+        drop(inside);
+        seen.saw(Seen::Closed);
+        self.finish(&arena, &callers, &phones).await;
+        // In this order, so that a disk is given back when nobody writes to it any more.
+        let mut cluster = arena.cluster.write().await;
+        for name in NAMES {
+            cluster.kill(name);
+        }
+        Ok(())
     }
-    arena.hold().await;
-    let healed_ms = wall_ms();
-    while let Some(healing) = healings.pop() {
-        healing.heal(arena).await?;
+
+    /// Strikes until the plan is done.
+    async fn strike_all(&self, arena: &mut Arena) -> Result<(), LabError> {
+        let plan = self.plan;
+        let begun = tokio::time::Instant::now();
+        let mut order = plan.nemeses.clone();
+        order.shuffle(&mut arena.rng);
+        let mut turn = 0;
+        loop {
+            let over = match plan.length {
+                None => turn >= order.len(),
+                Some(length) => begun.elapsed() >= length,
+            };
+            if over || order.is_empty() {
+                return Ok(());
+            }
+            if turn > 0 && turn % order.len() == 0 {
+                order.shuffle(&mut arena.rng);
+            }
+            let mut picked = vec![order[turn % order.len()]];
+            if plan.pairs && order.len() > 1 && arena.rng.random_bool(0.7) {
+                let others: Vec<_> = order
+                    .iter()
+                    .filter(|other| other.name != picked[0].name)
+                    .collect();
+                picked.extend(others.choose(&mut arena.rng).copied());
+            }
+            turn += 1;
+            self.strike_once(&picked, arena).await?;
+            tokio::time::sleep(plan.rest).await;
+        }
     }
-    settle::mend(arena).await?;
-    let resumed = settle::resumed(arena, healed_ms).await;
-    let gap = next_leg(arena, struck_ms)
-        .await
-        .filter(|at| *at < healed_ms);
-    arena.note(format!("--- healed; a phone was called {resumed} ms after"));
-    let mut report = lock(report);
-    report
-        .figures
-        .gaps
-        .push((name, gap.map(|at| (at - struck_ms).max(0) as u64)));
-    report.figures.recoveries.push(resumed);
-    Ok(())
+
+    async fn strike_once(
+        &self,
+        picked: &[&'static Nemesis],
+        arena: &mut Arena,
+    ) -> Result<(), LabError> {
+        let names: Vec<&str> = picked.iter().map(|nemesis| nemesis.name).collect();
+        let name = names.join(" with ");
+        arena.note(format!("--- {name}"));
+        let (struck_ms, struck_at) = (wall_ms(), arena.chronicle.now_ms());
+        let fault = struck_at;
+        arena.targets.clear();
+        let mut healings: Vec<Healing> = Vec::new();
+        for nemesis in picked {
+            healings.push((nemesis.strike)(arena).await?);
+        }
+        let targets: Vec<String> = arena
+            .targets
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
+        let begun = FaultSaw::Begun {
+            name: name.clone(),
+            no_quorum: picked.iter().any(|nemesis| nemesis.no_quorum) || targets.len() > 2,
+            cut: targets.clone(),
+            targets,
+        };
+        arena.seen.saw_at(
+            struck_at,
+            Seen::Fault {
+                id: fault,
+                saw: begun,
+            },
+        );
+        arena.hold().await;
+        let healed_ms = wall_ms();
+        while let Some(healing) = healings.pop() {
+            healing.heal(arena).await?;
+        }
+        settle::mend(arena).await?;
+        let resumed = settle::resumed(arena, healed_ms).await;
+        let saw = FaultSaw::Ended;
+        arena.seen.saw(Seen::Fault { id: fault, saw });
+        let gap = next_leg(arena, struck_ms)
+            .await
+            .filter(|at| *at < healed_ms);
+        arena.note(format!("--- healed; a phone was called {resumed} ms after"));
+        let mut report = lock(&self.report);
+        report
+            .figures
+            .gaps
+            .push((name, gap.map(|at| (at - struck_ms).max(0) as u64)));
+        report.figures.recoveries.push(resumed);
+        Ok(())
+    }
+
+    /// Everything is over: enters the outcome.
+    async fn finish(&self, arena: &Arena, callers: &Callers, phones: &[Phone]) {
+        let cluster = arena.cluster.read().await;
+        let talks = cluster.oracle.talks();
+        let (ledger, mut violations) = Ledger::enter(&callers.calls(), &talks);
+        violations.extend(cluster.oracle.faults());
+        violations.extend(settle::logs(&cluster));
+        for phone in phones.iter().filter(|phone| phone.max_concurrent() > 1) {
+            violations.push(format!(
+                "agent {} was in {} calls at the same time",
+                phone.number(),
+                phone.max_concurrent()
+            ));
+        }
+        let mut report = lock(&self.report);
+        report.figures.talks = talks.len() as u64;
+        report.figures.legs = phones.iter().map(Phone::times_rung).sum();
+        report.ledger = ledger;
+        report.violations.append(&mut violations);
+    }
 }
 
 /// When the first phone was called after this moment, in milliseconds since the epoch.
@@ -265,25 +353,4 @@ pub(super) async fn next_leg(arena: &Arena, after_ms: i64) -> Option<i64> {
 pub(super) fn wall_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default().as_millis() as i64
-}
-
-/// Everything is over: enters the outcome.
-async fn finish(arena: &Arena, callers: &Callers, phones: &[Phone], report: &Mutex<Report>) {
-    let cluster = arena.cluster.read().await;
-    let talks = cluster.oracle.talks();
-    let (ledger, mut violations) = Ledger::enter(&callers.calls(), &talks);
-    violations.extend(cluster.oracle.faults());
-    violations.extend(settle::logs(&cluster));
-    for phone in phones.iter().filter(|phone| phone.max_concurrent() > 1) {
-        violations.push(format!(
-            "agent {} was in {} calls at the same time",
-            phone.number(),
-            phone.max_concurrent()
-        ));
-    }
-    let mut report = lock(report);
-    report.figures.talks = talks.len() as u64;
-    report.figures.legs = phones.iter().map(Phone::times_rung).sum();
-    report.ledger = ledger;
-    report.violations.append(&mut violations);
 }

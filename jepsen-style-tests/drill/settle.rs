@@ -16,6 +16,8 @@ use crate::lab::{ARI_PASSWORD, LabError};
 /// Within so long after a fault all nodes are ready and phones are called again. A working
 /// installation needs about two seconds; the machine may be slow and busy.
 const HEALS_WITHIN: Duration = Duration::from_secs(60);
+/// How long the load goes on when the faults are over.
+const WORKS_FOR: Duration = Duration::from_secs(3);
 /// Within so long the last caller is gone: the longest patience and talk, and then some.
 const EMPTY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -52,6 +54,12 @@ pub async fn resumed(arena: &Arena, since_ms: i64) -> u64 {
     (at - since_ms).max(0) as u64
 }
 
+/// The load goes on for so long after the last fault, undisturbed.
+pub async fn works(arena: &Arena) {
+    arena.note("no more faults");
+    tokio::time::sleep(WORKS_FOR).await;
+}
+
 /// Nobody calls any more: waits until all callers are gone, nothing is left at the Asterisks and in
 /// the queues, every agent may be rung, and all replicas are the same.
 pub async fn settle(arena: &Arena, callers: &Callers) {
@@ -62,10 +70,6 @@ pub async fn settle(arena: &Arena, callers: &Callers) {
     })
     .await;
     let cluster = arena.cluster.read().await;
-    for (agent, _) in AGENTS {
-        let unpaused = cluster.api().unpause(agent).await;
-        unpaused.expect("an agent can come back when everything is healed");
-    }
     let agents: Vec<&str> = AGENTS.iter().map(|(agent, _)| *agent).collect();
     for queue in declare::NAMES {
         cluster.quiet(queue, &agents).await;

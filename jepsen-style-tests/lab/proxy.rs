@@ -49,8 +49,8 @@ struct Shared {
     target: SocketAddr,
     state: Arc<Mutex<State>>,
     cuts: watch::Sender<u64>,
-    /// Counts pieces, for the dice of [`Fault::Jitter`].
-    pieces: Arc<AtomicU64>,
+    /// Counts pieces that were hurt; also for the dice of [`Fault::Jitter`].
+    hurt: Arc<AtomicU64>,
 }
 
 /// A running proxy. Dropping it closes everything.
@@ -100,7 +100,7 @@ impl Proxy {
             target,
             state,
             cuts: watch::Sender::new(0),
-            pieces: Arc::default(),
+            hurt: Arc::default(),
         };
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Proxy {
@@ -119,6 +119,11 @@ impl Proxy {
     pub fn cut_websockets(&self, how_long: Duration) {
         self.shared.lock().refuse_until = Some(Instant::now() + how_long);
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// How many pieces were hurt so far.
+    pub fn hurt(&self) -> u64 {
+        self.shared.hurt.load(Ordering::Relaxed)
     }
 
     /// Hurts REST answers from now on.
@@ -144,14 +149,17 @@ impl Shared {
     async fn passes(&self) -> bool {
         let mut swallowed = false;
         while self.lock().fault == Fault::Hole {
-            swallowed = true;
+            if !swallowed {
+                swallowed = true;
+                self.hurt.fetch_add(1, Ordering::Relaxed);
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         !swallowed
     }
 
     fn jitter(&self, most: Duration, seed: u64) -> Duration {
-        let piece = self.pieces.fetch_add(1, Ordering::Relaxed);
+        let piece = self.hurt.load(Ordering::Relaxed);
         let mut dice = StdRng::seed_from_u64(seed ^ piece);
         Duration::from_millis(dice.random_range(0..=most.as_millis() as u64))
     }
@@ -235,6 +243,9 @@ async fn rest(
                     return Ok(());
                 }
                 let fault = shared.lock().fault;
+                if fault != Fault::None {
+                    shared.hurt.fetch_add(1, Ordering::Relaxed);
+                }
                 match fault {
                     Fault::None => {}
                     Fault::Slow(delay) => tokio::time::sleep(delay).await,

@@ -5,17 +5,20 @@ use std::time::Duration;
 use super::cut::{filter, unfilter};
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
+use crate::judge::history::AsteriskSaw;
 use crate::lab::{Fault, LabError};
 
 /// An Asterisk dies with all its calls, and starts again.
 pub fn kill(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("SIGKILL to Asterisk {name}"));
         arena.chronicle.asterisk_dies(name);
         let mut cluster = arena.cluster.write().await;
         cluster.site_mut(name).pbx.kill().await?;
         drop(cluster);
+        arena.witness.asterisk(name, AsteriskSaw::Died);
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 let mut cluster = arena.cluster.write().await;
@@ -23,6 +26,7 @@ pub fn kill(arena: &mut Arena) -> Strike<'_> {
                 cluster.oracle.hears_all().await;
                 drop(cluster);
                 arena.chronicle.asterisk_lives(name);
+                arena.witness.asterisk(name, AsteriskSaw::Started);
                 arena.note(format!("Asterisk {name} is back"));
                 Ok(())
             })
@@ -34,6 +38,7 @@ pub fn kill(arena: &mut Arena) -> Strike<'_> {
 pub fn pause(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("Asterisk {name} stands still"));
         arena.cluster.read().await.site(name).pbx.pause()?;
         Ok(Healing::by(move |arena| {
@@ -49,8 +54,12 @@ pub fn pause(arena: &mut Arena) -> Strike<'_> {
 pub fn reset(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("every connection to the ARI of {name} is reset"));
-        let rule = format!("tcp dport {} reject with tcp reset", crate::lab::PROXY_PORT);
+        let rule = format!(
+            "tcp dport {} counter reject with tcp reset",
+            crate::lab::PROXY_PORT
+        );
         filter(arena, name, "input", &rule)?;
         Ok(unfilter(name))
     })
@@ -60,6 +69,7 @@ pub fn reset(arena: &mut Arena) -> Strike<'_> {
 pub fn events_cut(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         let length = arena.hold.1;
         arena.note(format!(
             "the event socket of Asterisk {name} is cut for {} s",
@@ -82,6 +92,7 @@ pub fn events_cut(arena: &mut Arena) -> Strike<'_> {
 pub fn slow(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("the ARI of {name} answers two seconds late"));
         fault(arena, name, Fault::Slow(Duration::from_secs(2))).await
     })
@@ -91,6 +102,7 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
 pub fn answers_lost(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!(
             "the ARI of {name} does what it is asked and no answer arrives"
         ));

@@ -39,6 +39,7 @@ pub fn environment(file: &Path) -> Result<Vec<(String, String)>, LabError> {
 pub fn jump(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.leader().await;
+        arena.aim(&[name]);
         set(arena, name, "+3600").await?;
         arena.note(format!("the wall clock of {name} is an hour ahead"));
         arena.hold().await;
@@ -72,6 +73,7 @@ pub fn boot(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         crate::lab::hosts::require("unshare", "util-linux")?;
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!(
             "{name} is killed and starts on a machine that has been up for a day longer"
         ));

@@ -13,7 +13,8 @@ pub fn one_way(arena: &mut Arena) -> Strike<'_> {
         let (from, to) = arena.two();
         let address = arena.hosts.address(from);
         arena.note(format!("{to} drops what {from} sends"));
-        let rule = format!("ip saddr {address} drop");
+        arena.aim(&[from, to]);
+        let rule = format!("ip saddr {address} counter drop");
         filter(arena, to, "input", &rule)?;
         Ok(unfilter(to))
     })
@@ -24,6 +25,7 @@ pub fn at_switch(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let (from, to) = arena.two();
         arena.note(format!("the switch loses what goes from {from} to {to}"));
+        arena.aim(&[from, to]);
         switch_drops(arena, &[(from, to)])?;
         Ok(switch_heals())
     })
@@ -34,6 +36,7 @@ pub fn bridge(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let (one, other) = arena.two();
         arena.note(format!("{one} and {other} do not reach each other"));
+        arena.aim(&[one, other]);
         switch_drops(arena, &[(one, other), (other, one)])?;
         Ok(switch_heals())
     })
@@ -57,6 +60,7 @@ pub fn isolate_follower(arena: &mut Arena) -> Strike<'_> {
 
 fn isolate(arena: &mut Arena, name: &'static str) -> Result<Healing, LabError> {
     arena.note(format!("{name} is alone: its port at the switch is down"));
+    arena.aim(&[name]);
     port(arena, name, "down")?;
     Ok(Healing::by(move |arena| {
         Box::pin(async move {
@@ -88,8 +92,10 @@ pub(super) fn unfilter(host: &'static str) -> Healing {
     Healing::by(move |arena| {
         Box::pin(async move {
             arena.note(format!("the packet filter of {host} is open"));
+            let rules = arena.hosts.on(host, "nft", &["list table inet nemesis"])?;
             let delete = ["delete table inet nemesis"];
-            arena.hosts.on(host, "nft", &delete).map(drop)
+            arena.hosts.on(host, "nft", &delete)?;
+            met(&rules)
         })
     })
 }
@@ -114,8 +120,23 @@ fn switch_heals() -> Healing {
                 "the switch passes everything on again among {}",
                 NAMES.join(", ")
             ));
+            let rules = arena
+                .hosts
+                .on_switch("nft", &["list table bridge nemesis"])?;
             let delete = ["delete table bridge nemesis"];
-            arena.hosts.on_switch("nft", &delete).map(drop)
+            arena.hosts.on_switch("nft", &delete)?;
+            met(&rules)
         })
     })
+}
+
+/// Demands that a rule met at least one packet, by its counter.
+fn met(rules: &str) -> Result<(), LabError> {
+    let mut counts = rules.split("packets ").skip(1);
+    if counts.any(|rest| !rest.starts_with("0 ")) {
+        return Ok(());
+    }
+    Err(LabError::Refused(format!(
+        "a rule of the packet filter met nothing, so the fault had no effect: {rules}"
+    )))
 }

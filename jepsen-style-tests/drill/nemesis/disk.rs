@@ -9,8 +9,10 @@ use crate::lab::LabError;
 pub fn full(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("the disk of {name} is full"));
         arena.disks.fill(name)?;
+        arena.stops(name).await?;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("the disk of {name} has room again"));
@@ -24,8 +26,10 @@ pub fn full(arena: &mut Arena) -> Strike<'_> {
 pub fn read_only(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("the disk of {name} is read-only"));
         arena.disks.read_only(name, true)?;
+        arena.stops(name).await?;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 // A disk can be mounted anew only when nobody uses it.
@@ -41,6 +45,7 @@ pub fn read_only(arena: &mut Arena) -> Strike<'_> {
 pub fn power_of_one(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         power(arena, vec![name]).await
     })
 }
@@ -52,6 +57,7 @@ pub fn power_of_all(arena: &mut Arena) -> Strike<'_> {
 }
 
 async fn power(arena: &mut Arena, names: Vec<&'static str>) -> Result<Healing, LabError> {
+    arena.aim(&names);
     arena.note(format!(
         "power fails at {}: what was not synced is lost",
         names.join(", ")
@@ -78,6 +84,7 @@ async fn power(arena: &mut Arena, names: Vec<&'static str>) -> Result<Healing, L
 pub fn slow(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         let device = arena.disks.device(name)?;
         let pid = arena.pid(name).await?;
         let group = Group::slow_disk(pid, &device, 20)?;

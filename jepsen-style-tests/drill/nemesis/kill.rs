@@ -38,6 +38,7 @@ pub fn all(arena: &mut Arena) -> Strike<'_> {
 
 async fn kill(arena: &mut Arena, mut names: Vec<&'static str>) -> Result<Healing, LabError> {
     arena.note(format!("SIGKILL to {}", names.join(", ")));
+    arena.aim(&names);
     for name in &names {
         arena.kill(name).await;
     }

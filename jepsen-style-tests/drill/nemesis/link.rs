@@ -8,8 +8,9 @@ use crate::drill::arena::Arena;
 pub fn loss(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let host = arena.anyone();
+        arena.aim(&[host]);
         arena.note(format!("{host} loses 20 % of what comes over the switch"));
-        let rule = "iifname eth0 numgen random mod 100 < 20 drop";
+        let rule = "iifname eth0 numgen random mod 100 < 20 counter drop";
         filter(arena, host, "input", rule)?;
         Ok(unfilter(host))
     })
@@ -19,10 +20,11 @@ pub fn loss(arena: &mut Arena) -> Strike<'_> {
 pub fn reset(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let host = arena.anyone();
+        arena.aim(&[host]);
         arena.note(format!(
             "{host} resets what it sends over the switch by TCP"
         ));
-        let rule = "oifname eth0 meta l4proto tcp reject with tcp reset";
+        let rule = "oifname eth0 meta l4proto tcp counter reject with tcp reset";
         filter(arena, host, "output", rule)?;
         Ok(unfilter(host))
     })
@@ -33,6 +35,7 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         crate::lab::hosts::require("tc", "iproute2")?;
         let host = arena.anyone();
+        arena.aim(&[host]);
         arena.note(format!("{host} sends 64 kbit/s over the switch"));
         let bucket = [
             "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "3200",

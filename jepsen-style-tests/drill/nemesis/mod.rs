@@ -84,6 +84,8 @@ pub struct Nemesis {
     /// What it does, in a line.
     pub does: &'static str,
     pub needs: Needs,
+    /// A majority may be out of reach while it lasts.
+    pub no_quorum: bool,
     pub strike: for<'a> fn(&'a mut Arena) -> Strike<'a>,
 }
 
@@ -119,6 +121,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N1",
         does: "a node drops what one other sends; the other way is open",
         needs: PLAIN,
+        no_quorum: false,
         strike: cut::one_way,
     },
     Nemesis {
@@ -126,6 +129,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N2",
         does: "the switch loses what goes from one node to another",
         needs: PLAIN,
+        no_quorum: false,
         strike: cut::at_switch,
     },
     Nemesis {
@@ -133,6 +137,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N2",
         does: "one node sees both others, which do not see each other",
         needs: PLAIN,
+        no_quorum: false,
         strike: cut::bridge,
     },
     Nemesis {
@@ -140,6 +145,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N3",
         does: "the leader's port at the switch goes down",
         needs: PLAIN,
+        no_quorum: false,
         strike: cut::isolate_leader,
     },
     Nemesis {
@@ -147,6 +153,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N3",
         does: "a follower's port at the switch goes down",
         needs: PLAIN,
+        no_quorum: false,
         strike: cut::isolate_follower,
     },
     Nemesis {
@@ -154,6 +161,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N4",
         does: "a node loses a fifth of all packets",
         needs: PLAIN,
+        no_quorum: false,
         strike: link::loss,
     },
     Nemesis {
@@ -161,6 +169,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N5",
         does: "a node's connections to the others are reset",
         needs: PLAIN,
+        no_quorum: false,
         strike: link::reset,
     },
     Nemesis {
@@ -168,6 +177,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N6",
         does: "a node sends 64 kbit/s",
         needs: PLAIN,
+        no_quorum: false,
         strike: link::slow,
     },
     Nemesis {
@@ -175,6 +185,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N7",
         does: "a node answers the others late",
         needs: WIRE,
+        no_quorum: false,
         strike: wire::delay,
     },
     Nemesis {
@@ -182,6 +193,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N7",
         does: "a node answers the others late, and never equally so",
         needs: WIRE,
+        no_quorum: false,
         strike: wire::jitter,
     },
     Nemesis {
@@ -189,6 +201,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N7",
         does: "what is sent to a node arrives nowhere, connections stay open",
         needs: WIRE,
+        no_quorum: false,
         strike: wire::hole,
     },
     Nemesis {
@@ -196,6 +209,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N7",
         does: "a node does what the others ask, and no answer arrives",
         needs: WIRE,
+        no_quorum: false,
         strike: wire::answers_lost,
     },
     Nemesis {
@@ -203,6 +217,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N8",
         does: "SIGKILL to the leader, which comes back later",
         needs: PLAIN,
+        no_quorum: false,
         strike: kill::leader,
     },
     Nemesis {
@@ -210,6 +225,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N8",
         does: "SIGKILL to a follower, which comes back later",
         needs: PLAIN,
+        no_quorum: false,
         strike: kill::follower,
     },
     Nemesis {
@@ -217,6 +233,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N8",
         does: "SIGKILL to leader and follower: no quorum until they are back",
         needs: PLAIN,
+        no_quorum: true,
         strike: kill::two,
     },
     Nemesis {
@@ -224,6 +241,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N8",
         does: "SIGKILL to all nodes; they come back in a random order",
         needs: PLAIN,
+        no_quorum: true,
         strike: kill::all,
     },
     Nemesis {
@@ -231,6 +249,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N9",
         does: "SIGKILL in the n-th fdatasync",
         needs: PLAIN,
+        no_quorum: false,
         strike: sync::kill,
     },
     Nemesis {
@@ -238,6 +257,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N10",
         does: "fdatasync fails with EIO from the n-th on",
         needs: PLAIN,
+        no_quorum: false,
         strike: sync::fail,
     },
     Nemesis {
@@ -245,6 +265,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N10",
         does: "each fsync takes 200 ms more",
         needs: PLAIN,
+        no_quorum: false,
         strike: sync::slow,
     },
     Nemesis {
@@ -252,6 +273,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N11",
         does: "half a write to the log, then the process is gone",
         needs: SHIM,
+        no_quorum: false,
         strike: write::torn,
     },
     Nemesis {
@@ -259,6 +281,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N11",
         does: "a write to the log has a wrong bit, and is told as done",
         needs: SHIM,
+        no_quorum: false,
         strike: write::flip,
     },
     Nemesis {
@@ -266,6 +289,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N11",
         does: "one write to the log fails with ENOSPC",
         needs: SHIM,
+        no_quorum: false,
         strike: write::no_room,
     },
     Nemesis {
@@ -273,6 +297,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N12",
         does: "a bit of the log flips while the node does not run",
         needs: PLAIN,
+        no_quorum: false,
         strike: rot::bit,
     },
     Nemesis {
@@ -280,6 +305,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N13",
         does: "a node's small disk is full",
         needs: DISK,
+        no_quorum: false,
         strike: disk::full,
     },
     Nemesis {
@@ -287,6 +313,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N14",
         does: "a node's disk cannot be written",
         needs: DISK,
+        no_quorum: false,
         strike: disk::read_only,
     },
     Nemesis {
@@ -294,6 +321,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N15",
         does: "power of one host fails: what was not synced is lost",
         needs: DISK,
+        no_quorum: false,
         strike: disk::power_of_one,
     },
     Nemesis {
@@ -301,6 +329,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N15",
         does: "power of all hosts fails in one moment",
         needs: DISK,
+        no_quorum: true,
         strike: disk::power_of_all,
     },
     Nemesis {
@@ -308,6 +337,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N16",
         does: "a node's disk does 20 writes a second",
         needs: DISK,
+        no_quorum: false,
         strike: disk::slow,
     },
     Nemesis {
@@ -315,6 +345,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N17",
         does: "SIGSTOP of the leader for less than the election time",
         needs: PLAIN,
+        no_quorum: false,
         strike: pause::short,
     },
     Nemesis {
@@ -322,6 +353,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N17",
         does: "SIGSTOP of the leader for longer than that",
         needs: PLAIN,
+        no_quorum: false,
         strike: pause::leader,
     },
     Nemesis {
@@ -329,6 +361,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N17",
         does: "SIGSTOP of a follower",
         needs: PLAIN,
+        no_quorum: false,
         strike: pause::follower,
     },
     Nemesis {
@@ -336,6 +369,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N17",
         does: "SIGSTOP of the leader and its Asterisk",
         needs: PLAIN,
+        no_quorum: false,
         strike: pause::host,
     },
     Nemesis {
@@ -343,6 +377,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N18",
         does: "the leader gets 5 % of a processor",
         needs: PLAIN,
+        no_quorum: false,
         strike: pause::starve,
     },
     Nemesis {
@@ -350,6 +385,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N19",
         does: "the leader's wall clock jumps an hour ahead, then behind",
         needs: CLOCK,
+        no_quorum: false,
         strike: clock::jump,
     },
     Nemesis {
@@ -357,6 +393,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N21",
         does: "a node's machine has been up for a day longer",
         needs: PLAIN,
+        no_quorum: false,
         strike: clock::boot,
     },
     Nemesis {
@@ -364,6 +401,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N22",
         does: "an Asterisk dies with its calls and comes back",
         needs: PLAIN,
+        no_quorum: false,
         strike: asterisk::kill,
     },
     Nemesis {
@@ -371,6 +409,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N22",
         does: "an Asterisk stands still and then acts late",
         needs: PLAIN,
+        no_quorum: false,
         strike: asterisk::pause,
     },
     Nemesis {
@@ -378,6 +417,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N22",
         does: "every connection to an ARI is reset",
         needs: PLAIN,
+        no_quorum: false,
         strike: asterisk::reset,
     },
     Nemesis {
@@ -385,6 +425,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N22",
         does: "an event socket is cut and cannot be opened",
         needs: PLAIN,
+        no_quorum: false,
         strike: asterisk::events_cut,
     },
     Nemesis {
@@ -392,6 +433,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N22",
         does: "an ARI answers two seconds late",
         needs: PLAIN,
+        no_quorum: false,
         strike: asterisk::slow,
     },
     Nemesis {
@@ -399,6 +441,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N22",
         does: "an ARI does what it is asked, and no answer arrives",
         needs: PLAIN,
+        no_quorum: false,
         strike: asterisk::answers_lost,
     },
     Nemesis {
@@ -406,6 +449,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N24",
         does: "a follower is removed under load and added again",
         needs: PLAIN,
+        no_quorum: false,
         strike: rejoin::remove_and_add,
     },
     Nemesis {
@@ -413,6 +457,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N24",
         does: "the leader is removed under load and added again",
         needs: PLAIN,
+        no_quorum: false,
         strike: rejoin::remove_leader,
     },
     Nemesis {
@@ -420,6 +465,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N24",
         does: "a follower loses its disk and is replaced",
         needs: PLAIN,
+        no_quorum: false,
         strike: rejoin::wiped,
     },
     Nemesis {
@@ -427,6 +473,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N24",
         does: "each node is stopped and started in turn",
         needs: PLAIN,
+        no_quorum: false,
         strike: rolling::restart,
     },
     Nemesis {
@@ -434,6 +481,7 @@ pub const ALL: &[Nemesis] = &[
         number: "N24",
         does: "previous binary everywhere, then each node gets the new one",
         needs: PLAIN,
+        no_quorum: false,
         strike: rolling::upgrade,
     },
 ];

@@ -8,12 +8,14 @@ use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 use crate::drill::cgroup::Group;
 use crate::drill::tools::signal;
+use crate::judge::history::NodeSaw;
 use crate::lab::LabError;
 
 /// The leader stands still for less than the election time, again and again.
 pub fn short(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let leader = arena.leader().await;
+        arena.aim(&[leader]);
         let pid = arena.pid(leader).await?;
         arena.note(format!("{leader} stands still ten times for 200 ms"));
         for _ in 0..10 {
@@ -31,6 +33,7 @@ pub fn short(arena: &mut Arena) -> Strike<'_> {
 pub fn leader(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let leader = arena.leader().await;
+        arena.aim(&[leader]);
         stop(arena, leader).await
     })
 }
@@ -39,6 +42,7 @@ pub fn leader(arena: &mut Arena) -> Strike<'_> {
 pub fn follower(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let follower = arena.follower().await;
+        arena.aim(&[follower]);
         stop(arena, follower).await
     })
 }
@@ -47,6 +51,7 @@ pub fn follower(arena: &mut Arena) -> Strike<'_> {
 pub fn host(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.leader().await;
+        arena.aim(&[name]);
         let pid = arena.pid(name).await?;
         arena.note(format!("host {name} stands still, node and Asterisk"));
         signal(pid, Signal::SIGSTOP)?;
@@ -65,9 +70,11 @@ async fn stop(arena: &Arena, name: &'static str) -> Result<Healing, LabError> {
     let pid = arena.pid(name).await?;
     arena.note(format!("{name} stands still"));
     signal(pid, Signal::SIGSTOP)?;
+    arena.saw_node(name, NodeSaw::Stopped);
     Ok(Healing::by(move |arena| {
         Box::pin(async move {
             arena.note(format!("{name} goes on"));
+            arena.saw_node(name, NodeSaw::Resumed);
             signal(pid, Signal::SIGCONT)
         })
     }))
@@ -77,6 +84,7 @@ async fn stop(arena: &Arena, name: &'static str) -> Result<Healing, LabError> {
 pub fn starve(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let leader = arena.leader().await;
+        arena.aim(&[leader]);
         let group = Group::starved(arena.pid(leader).await?, 5)?;
         arena.note(format!("{leader} gets 5 % of a processor"));
         Ok(Healing::by(move |arena| {

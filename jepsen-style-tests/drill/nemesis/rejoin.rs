@@ -28,6 +28,7 @@ pub fn remove_leader(arena: &mut Arena) -> Strike<'_> {
 }
 
 async fn remove(arena: &mut Arena, name: &'static str) -> Result<Healing, LabError> {
+    arena.aim(&[name]);
     arena.note(format!("{name} is removed from the cluster"));
     let path = format!("/v1/cluster/members/{name}");
     by_another(arena, name, "DELETE", &path, None).await?;
@@ -44,6 +45,7 @@ async fn remove(arena: &mut Arena, name: &'static str) -> Result<Healing, LabErr
 pub fn wiped(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.follower().await;
+        arena.aim(&[name]);
         arena.note(format!("SIGKILL to {name}"));
         arena.kill(name).await;
         Ok(Healing::by(move |arena| Box::pin(replace(arena, name))))

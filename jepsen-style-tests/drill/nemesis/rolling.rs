@@ -15,6 +15,7 @@ pub const PREVIOUS: &str = "HOLDFAST_PREVIOUS_BINARY";
 /// Each node in turn gets SIGTERM and is started again when it has ended.
 pub fn restart(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
+        arena.aim(&NAMES);
         for name in NAMES {
             arena.note(format!("{name} is restarted"));
             again(arena, name, None).await?;
@@ -43,6 +44,7 @@ pub fn upgrade(arena: &mut Arena) -> Strike<'_> {
             Some(path) => path.display().to_string(),
             None => format!("this same build ({PREVIOUS} is not set)"),
         };
+        arena.aim(&NAMES);
         arena.note(format!("the previous binary is {which}"));
         for name in NAMES {
             again(arena, name, previous.clone()).await?;

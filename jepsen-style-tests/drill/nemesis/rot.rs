@@ -14,6 +14,7 @@ use crate::lab::LabError;
 pub fn bit(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("SIGKILL to {name}, and a bit of its log flips"));
         arena.kill(name).await;
         let file = longest_segment(arena, name).await?;

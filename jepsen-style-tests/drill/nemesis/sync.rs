@@ -10,10 +10,13 @@ const SYNCS: &str = "fdatasync,fsync";
 pub fn kill(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         let nth = arena.between(1, 20).as_millis();
         arena.note(format!("{name} will die in its {nth}. fdatasync from now"));
         let rule = format!("fdatasync:signal=SIGKILL:when={nth}");
-        inject(arena, name, rule).await
+        let healing = inject(arena, name, rule).await?;
+        arena.stops(name).await?;
+        Ok(healing)
     })
 }
 
@@ -21,11 +24,15 @@ pub fn kill(arena: &mut Arena) -> Strike<'_> {
 pub fn fail(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         let nth = arena.between(1, 20).as_millis();
         arena.note(format!(
             "{name} gets EIO for its {nth}. fdatasync from now, and for all after it"
         ));
-        inject(arena, name, format!("fdatasync:error=EIO:when={nth}+")).await
+        let rule = format!("fdatasync:error=EIO:when={nth}+");
+        let healing = inject(arena, name, rule).await?;
+        arena.stops(name).await?;
+        Ok(healing)
     })
 }
 
@@ -33,6 +40,7 @@ pub fn fail(arena: &mut Arena) -> Strike<'_> {
 pub fn slow(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!(
             "each fdatasync and fsync of {name} takes 200 ms more"
         ));

@@ -46,23 +46,31 @@ fn strike<'a>(
 ) -> Strike<'a> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         let fault = fault(arena);
         arena.note(format!("{name} {what}"));
-        set(arena, name, fault).await?;
+        let before = set(arena, name, fault).await?;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("the wire of {name} is whole again"));
-                set(arena, name, Fault::None).await
+                let after = set(arena, name, Fault::None).await?;
+                if after == before {
+                    return Err(LabError::Refused(format!(
+                        "nothing passed the wire of {name}, so the fault had no effect"
+                    )));
+                }
+                Ok(())
             })
         }))
     })
 }
 
-async fn set(arena: &Arena, name: &str, fault: Fault) -> Result<(), LabError> {
+/// Sets the fault; how many pieces were hurt so far.
+async fn set(arena: &Arena, name: &str, fault: Fault) -> Result<u64, LabError> {
     let cluster = arena.cluster.read().await;
     let wire = cluster.site(name).wire.as_ref();
     let wire =
         wire.ok_or_else(|| LabError::Refused(format!("the others reach node {name} by no proxy")))?;
     wire.fault(fault);
-    Ok(())
+    Ok(wire.hurt())
 }

@@ -16,8 +16,10 @@ use crate::lab::wait::until_true;
 pub fn torn(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("the next write of {name} to its log is torn"));
         spoil(arena, name, "torn").await?;
+        arena.stops(name).await?;
         Ok(Healing::none())
     })
 }
@@ -27,6 +29,7 @@ pub fn torn(arena: &mut Arena) -> Strike<'_> {
 pub fn flip(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!(
             "the next write of {name} to its log has a wrong bit"
         ));
@@ -46,8 +49,10 @@ pub fn flip(arena: &mut Arena) -> Strike<'_> {
 pub fn no_room(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
+        arena.aim(&[name]);
         arena.note(format!("the next write of {name} to its log finds no room"));
         spoil(arena, name, "enospc").await?;
+        arena.stops(name).await?;
         Ok(Healing::none())
     })
 }
