@@ -1,4 +1,5 @@
-//! `make drill`: one drill by hand. Without names it lists what there is.
+//! `make drill`: one drill by hand; without names it lists what there is. `make soak`: a long one, with
+//! a fault every minute, in which memory, open files and disk must stay as they are.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,6 +7,28 @@ use std::time::Duration;
 use holdfast_drills::drill::nemesis::{ALL, named};
 use holdfast_drills::drill::{Plan, perform};
 use holdfast_drills::lab::Kind;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// What a soak strikes with if nothing else is named: mostly what leaves the processes alive, so that
+/// they grow old.
+const SOAKED: [&str; 16] = [
+    "cut-one-way",
+    "bridge-partition",
+    "isolate-leader",
+    "isolate-follower",
+    "loss",
+    "reset",
+    "pause-short",
+    "pause-leader",
+    "pause-host",
+    "fsync-slow",
+    "asterisk-kill",
+    "asterisk-pause",
+    "ari-reset",
+    "ari-events-cut",
+    "ari-answers-lost",
+    "kill-leader",
+];
 
 /// Variables of the environment, as make passes them on; empty is the same as not there.
 fn variable(name: &str) -> Option<String> {
@@ -43,8 +66,11 @@ fn list() {
 
 /// The plan that the environment describes; `None` if it names no nemesis.
 fn plan() -> Result<Option<Plan>, String> {
-    let Some(names) = variable("NEMESIS") else {
-        return Ok(None);
+    let soak = variable("SOAK").is_some();
+    let names = match variable("NEMESIS") {
+        Some(names) => names,
+        None if soak => SOAKED.join(","),
+        None => return Ok(None),
     };
     let mut nemeses = Vec::new();
     for name in names.split(',').map(str::trim) {
@@ -69,8 +95,16 @@ fn plan() -> Result<Option<Plan>, String> {
             .map_err(|_| format!("SEED: {text:?} is no whole number"))?,
         None => rand::random_range(1..1_000_000),
     };
+    let length = variable("FOR").map(|text| length(&text)).transpose()?;
+    if soak {
+        return Ok(Some(Plan::soak(seed, length.unwrap_or(HOUR), nemeses)));
+    }
     let mut plan = Plan::once(kind, seed, nemeses);
-    plan.length = variable("FOR").map(|text| length(&text)).transpose()?;
+    if length.is_some() {
+        plan.hold = (Duration::from_secs(5), Duration::from_secs(20));
+        plan.rest = Duration::from_secs(8);
+    }
+    plan.length = length;
     plan.pairs = variable("PAIRS").is_some_and(|value| value != "0");
     Ok(Some(plan))
 }

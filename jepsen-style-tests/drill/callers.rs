@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Callers at a time; further ones find no line.
 const AT_A_TIME_MAX: usize = 200;
 
+/// So many come at once in the beginning, so that there is a line from then on.
+const FIRST: u64 = 10;
+
 /// How callers behave.
 #[derive(Debug, Clone)]
 pub struct Habits {
@@ -134,7 +137,9 @@ async fn arrive(mut door: Door, habits: Habits) {
         // Everything is drawn before waiting, so that the dice fall the same whatever happens.
         let mean_s = 60.0 / f64::from(habits.per_minute.max(1));
         let chance: f64 = rng.random_range(f64::EPSILON..1.0);
-        at += Duration::from_secs_f64(-chance.ln() * mean_s);
+        if serial > FIRST {
+            at += Duration::from_secs_f64(-chance.ln() * mean_s);
+        }
         let pbx = NAMES[rng.random_range(0..NAMES.len())];
         let queue = habits.queues[rng.random_range(0..habits.queues.len())].clone();
         let patience = rng.random_range(habits.patience_ms.0..=habits.patience_ms.1);

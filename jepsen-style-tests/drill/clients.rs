@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::agents::AGENTS;
 use super::arena::SharedCluster;
+use super::declare;
 use crate::judge::Source;
 use crate::judge::history::{Answer, ClientSaw, Op, Seen};
 use crate::lab::cluster::NAMES;
@@ -46,13 +47,16 @@ struct Desk {
 }
 
 impl Clients {
-    /// They begin.
+    /// They begin. What is declared already counts as written.
     pub fn begin(cluster: SharedCluster, source: Source, seed: u64) -> Clients {
         let desk = Desk {
             cluster,
             source,
             serial: Arc::new(AtomicU64::new(1)),
         };
+        for (agent, _) in AGENTS {
+            desk.declared(agent);
+        }
         let stop = watch::Sender::new(false);
         let client = |n: u64| {
             let rng = StdRng::seed_from_u64(seed ^ n);
@@ -127,6 +131,24 @@ async fn work(desk: Desk, name: String, mut rng: StdRng, mut stop: watch::Receiv
 }
 
 impl Desk {
+    /// The name that an agent was declared with.
+    fn declared(&self, agent: &str) {
+        let op = self.serial.fetch_add(1, Ordering::Relaxed);
+        let write = Op::Write {
+            key: format!("name of {agent}"),
+            value: declare::name_of(agent),
+        };
+        let invoked = ClientSaw::Invoke {
+            client: "declared".into(),
+            node: NAMES[0].into(),
+            op: write,
+        };
+        let answer = Answer::Done;
+        for saw in [invoked, ClientSaw::Ok { answer }] {
+            self.source.saw(Seen::Client { op, saw });
+        }
+    }
+
     /// One operation through one node; whether it was surely done.
     async fn perform(&self, client: &str, node: &str, op: Op) -> bool {
         let number = self.serial.fetch_add(1, Ordering::Relaxed);

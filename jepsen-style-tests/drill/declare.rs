@@ -15,6 +15,11 @@ const MAX_WAIT_MS: u64 = 11_000;
 const ANNOUNCE_MS: u64 = 3_000;
 const WRAP_UP_MS: u64 = 300;
 
+/// The name that an agent is declared with.
+pub fn name_of(agent: &str) -> String {
+    format!("Agent {agent}")
+}
+
 /// Tells the judge what was declared.
 pub fn rules(source: &Source) {
     for queue in NAMES {
@@ -57,7 +62,8 @@ pub fn queues() -> String {
     for (agent, home) in AGENTS {
         writeln!(
             text,
-            "[agent.{agent}]\nname = \"Agent {agent}\"\nhome = [\"{home}\"]"
+            "[agent.{agent}]\nname = {:?}\nhome = [\"{home}\"]",
+            name_of(agent)
         )
         .expect("a text takes any length");
     }

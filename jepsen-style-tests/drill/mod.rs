@@ -19,6 +19,7 @@ mod preload;
 pub mod report;
 pub mod run;
 pub mod settle;
+pub mod soak;
 pub mod tools;
 pub mod witness;
 

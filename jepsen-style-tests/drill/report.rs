@@ -32,6 +32,8 @@ pub struct Report {
     pub ledger: Ledger,
     pub violations: Vec<String>,
     pub figures: Figures,
+    /// What was measured of the nodes over time, if it was.
+    pub measured: String,
     /// What the judge says of the history.
     pub verdict: String,
     /// Logs and data folders, kept when something was wrong.
@@ -106,6 +108,20 @@ impl Report {
             self.violations
                 .push(format!("the history is not kept: {error}"));
         }
+        // What broke off has no end to be judged; what was broken before that still tells.
+        let limits = match self.is_clean() {
+            true => Limits::drill().demanding(&DEMANDED),
+            false => Limits {
+                demands: BTreeSet::new(),
+                ..Limits::drill()
+            },
+        };
+        let verdict = judge(history, &limits);
+        if !verdict.kept() {
+            self.violations
+                .push("a promise is broken, see the verdict".into());
+        }
+        self.verdict = verdict.report();
     }
 
     /// Whether nothing was wrong.
@@ -150,6 +166,9 @@ impl Report {
             figures.talks,
             figures.legs.saturating_sub(figures.talks)
         ));
+        if !self.measured.is_empty() {
+            line(self.measured.clone());
+        }
         line(self.verdict.clone());
         if self.is_clean() {
             line("nothing happened that must not happen".into());

@@ -19,13 +19,13 @@ use super::disk::Disks;
 use super::inside::Inside;
 use super::nemesis::{Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
+use super::soak::Meter;
 use super::witness::Witness;
 use super::{declare, preload, settle};
 use crate::judge::Recorder;
 use crate::judge::history::{FaultSaw, NodeSaw, Seen};
 use crate::lab::cluster::{Cluster, NAMES, PHONES};
 use crate::lab::hosts::Hosts;
-use crate::lab::moments::What;
 use crate::lab::{Kind, LabError, Phone};
 
 /// What is done in a drill.
@@ -43,6 +43,8 @@ pub struct Plan {
     /// Between two strikes.
     pub rest: Duration,
     pub calls_per_minute: u32,
+    /// Memory, open files and disk are measured, and must be flat.
+    pub measured: bool,
 }
 
 impl Plan {
@@ -54,18 +56,33 @@ impl Plan {
             nemeses,
             length: None,
             pairs: false,
-            hold: (Duration::from_secs(4), Duration::from_secs(7)),
-            rest: Duration::from_secs(2),
+            hold: (Duration::from_millis(2_500), Duration::from_secs(4)),
+            rest: Duration::from_secs(1),
             calls_per_minute: match kind {
                 Kind::Sim => 140,
                 Kind::Real => 24,
             },
+            measured: false,
+        }
+    }
+
+    /// A fault every minute under a light load.
+    pub fn soak(seed: u64, length: Duration, nemeses: Vec<&'static Nemesis>) -> Plan {
+        Plan {
+            length: Some(length),
+            rest: Duration::from_secs(45),
+            hold: (Duration::from_secs(5), Duration::from_secs(15)),
+            calls_per_minute: 40,
+            measured: true,
+            ..Plan::once(Kind::Sim, seed, nemeses)
         }
     }
 
     fn again(&self) -> String {
         let names: Vec<&str> = self.nemeses.iter().map(|nemesis| nemesis.name).collect();
-        let mut words = format!("make drill NEMESIS={} SEED={}", names.join(","), self.seed);
+        let what = if self.measured { "soak" } else { "drill" };
+        let names = names.join(",");
+        let mut words = format!("make {what} NEMESIS={names} SEED={}", self.seed);
         if let Some(length) = self.length {
             words += &format!(" FOR={}s", length.as_secs());
         }
@@ -207,10 +224,16 @@ impl Stage<'_> {
         let shared = arena.cluster.clone();
         let mut callers = Callers::begin(shared.clone(), self.chronicle.clone(), habits);
         let mut clients = Clients::begin(shared, seen.clone(), plan.seed ^ 0x5417);
+        let meter = plan
+            .measured
+            .then(|| Meter::begin(arena.cluster.clone(), self.chronicle.clone(), plan.seed));
         tokio::time::sleep(plan.rest).await;
 
         let struck = self.strike_all(&mut arena).await;
         clients.stop().await;
+        if let Some(meter) = meter {
+            self.flat(meter).await?;
+        }
         struck?;
         // Faults are over, and the load goes on: now it has to heal.
         seen.saw(Seen::Quiet);
@@ -227,6 +250,16 @@ impl Stage<'_> {
         for name in NAMES {
             cluster.kill(name);
         }
+        Ok(())
+    }
+
+    /// Enters what was measured, and what was not flat.
+    async fn flat(&self, meter: Meter) -> Result<(), LabError> {
+        let table = meter.table.display().to_string();
+        let (text, wrong) = meter.end().await?;
+        let mut report = lock(&self.report);
+        report.measured = format!("{text}  the whole table: {table}\n");
+        report.violations.extend(wrong);
         Ok(())
     }
 
@@ -341,12 +374,7 @@ impl Stage<'_> {
 
 /// When the first phone was called after this moment, in milliseconds since the epoch.
 pub(super) async fn next_leg(arena: &Arena, after_ms: i64) -> Option<i64> {
-    let cluster = arena.cluster.read().await;
-    let moments = cluster.oracle.moments();
-    let legs = moments
-        .iter()
-        .filter(|moment| moment.what == What::Created && moment.phone.is_some());
-    legs.map(|moment| moment.at_ms).find(|at| *at > after_ms)
+    arena.cluster.read().await.oracle.phone_called(after_ms)
 }
 
 /// The machine's wall clock, which the Asterisks stamp with too.

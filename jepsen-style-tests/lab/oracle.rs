@@ -16,8 +16,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::eventually::{SOON, check, eventually};
-use super::moments::Moment;
+use super::moments::{Moment, What};
 use super::oracle_book::{Book, Side};
+
+/// Calls of phones that are looked back at.
+const LATEST: usize = 500;
 
 /// How to reach the ARI of one Asterisk.
 #[derive(Debug, Clone)]
@@ -130,6 +133,15 @@ impl Oracle {
     /// When channels were created, answered and gone, in the order in which it was heard.
     pub fn moments(&self) -> Vec<Moment> {
         self.book().moments.clone()
+    }
+
+    /// When a phone was called for the first time after this moment, both by the Asterisks' stamps.
+    pub fn phone_called(&self, after_ms: i64) -> Option<i64> {
+        let book = self.book();
+        let called = |moment: &&Moment| moment.what == What::Created && moment.phone.is_some();
+        let stamps = book.moments.iter().rev().filter(called).map(|m| m.at_ms);
+        // Stamps of several Asterisks are not quite in order.
+        stamps.take(LATEST).filter(|at| *at > after_ms).min()
     }
 
     /// Callers in the order in which they were connected.
