@@ -45,7 +45,7 @@ impl Drop for Inside {
 
 /// Follows one node's events, over its restarts, from where it was left.
 async fn events(name: &'static str, cluster: SharedCluster, source: Source) {
-    let mut since: Option<String> = None;
+    let mut since = "0".to_owned();
     loop {
         let api = cluster.read().await.site(name).api.clone();
         // A stream that breaks off is opened again; what came so far is written down.
@@ -58,13 +58,9 @@ async fn follow(
     name: &str,
     api: &Api,
     source: &Source,
-    since: &mut Option<String>,
+    since: &mut String,
 ) -> Result<(), reqwest::Error> {
-    let path = match since {
-        Some(id) => format!("/v1/events?since={id}"),
-        None => "/v1/events".to_owned(),
-    };
-    let mut stream = api.stream(&path).await?;
+    let mut stream = api.stream(&format!("/v1/events?since={since}")).await?;
     let mut text = String::new();
     while let Some(piece) = stream.next().await {
         text.push_str(&String::from_utf8_lossy(&piece?));
@@ -73,7 +69,7 @@ async fn follow(
                 && let Some(saw) = InsideSaw::of_stream(data.trim())
             {
                 if let InsideSaw::Event { index, seq, .. } = &saw {
-                    *since = Some(format!("{index}-{seq}"));
+                    *since = format!("{index}-{seq}");
                 }
                 let node = name.to_owned();
                 source.saw(Seen::Inside { node, saw });

@@ -31,8 +31,8 @@ struct Known {
     agents: BTreeMap<Channel, String>,
     /// Bridges that channels are in.
     inside: BTreeMap<Channel, (String, Party)>,
-    /// When an announcement began whose number is still to come.
-    announcing: BTreeMap<Channel, u64>,
+    /// By the playback's id: when it began, and whether its position was written down.
+    playing: BTreeMap<String, (u64, bool)>,
 }
 
 /// The one who writes.
@@ -192,35 +192,36 @@ impl Witness {
         );
     }
 
-    /// `queue-thereare`, `number:3`, `queue-callswaiting`; or `queue-youarenext`.
+    /// One playback is `queue-thereare`, `number:3`, `queue-callswaiting`; or `queue-youarenext`. Its
+    /// events name the sound that plays and the one behind it; it counts once, from its beginning.
     fn heard(&self, known: &mut Known, at: u64, pbx: &str, playback: &Value) {
         let target = playback["target_uri"].as_str().unwrap_or_default();
-        let Some(channel) = target.strip_prefix("channel:") else {
+        let (Some(channel), Some(play)) = (
+            target.strip_prefix("channel:"),
+            playback["id"].as_str().map(str::to_owned),
+        ) else {
             return;
         };
         let id = Channel {
             pbx: pbx.to_owned(),
             channel: channel.to_owned(),
         };
-        // A continuing one names the sound that was, and the one that comes.
-        let media = playback["next_media_uri"]
-            .as_str()
-            .or_else(|| playback["media_uri"].as_str())
-            .unwrap_or_default();
-        let (begun, position) = match media {
-            "sound:queue-thereare" => {
-                known.announcing.insert(id, at);
-                return;
+        if !known.callers.values().any(|caller| *caller == id) {
+            return;
+        }
+        let (begun, told) = known.playing.get(&play).copied().unwrap_or((at, false));
+        let sounds = ["media_uri", "next_media_uri"];
+        let position = sounds.iter().find_map(|field| {
+            let media = playback[*field].as_str()?;
+            match media.strip_prefix("number:") {
+                Some(number) => number.parse().ok(),
+                None => (media == "sound:queue-youarenext").then_some(1),
             }
-            "sound:queue-youarenext" => (at, Some(1)),
-            other => {
-                let number = other.strip_prefix("number:").and_then(|n| n.parse().ok());
-                (known.announcing.remove(&id).unwrap_or(at), number)
-            }
-        };
-        if let Some(position) = position
-            && known.callers.values().any(|caller| *caller == id)
-        {
+        });
+        known
+            .playing
+            .insert(play, (begun, told || position.is_some()));
+        if let (false, Some(position)) = (told, position) {
             let saw = CallerSaw::Heard { position };
             self.stamped.saw_at(begun, Seen::Caller { id, saw });
         }

@@ -129,14 +129,14 @@ impl Cluster {
     /// Puts a proxy before each node, on its own host.
     fn wire(&mut self, hosts: &Arc<Hosts>) {
         self.raft = WIRE;
-        for index in 0..self.sites.len() {
+        for (index, name) in NAMES.into_iter().enumerate() {
             let at = self.place.addr(index, WIRE);
-            let listener = hosts.listen(NAMES[index], at.port());
+            let listener = hosts.listen(name, at.port());
             let listener = listener.expect("the lab can listen on its own hosts");
             let listener = TcpListener::from_std(listener).expect("it does not block");
             let node = self.place.addr(index, RAFT);
             self.sites[index].wire = Some(Proxy::serve(listener, node).expect("it has an address"));
-            let config = self.config_of(NAMES[index]);
+            let config = self.config_of(name);
             let written = self.sites[index].process.write_config(&config);
             written.expect("the lab can write into its folder");
         }
