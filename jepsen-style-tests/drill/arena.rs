@@ -48,12 +48,15 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// The node that leads now, by what most nodes say; any node if they name none for long, which
-    /// another fault may be the reason of.
+    /// The node that leads now, by what most nodes say. Another node if another fault is aimed at that
+    /// one already, or if they name none for long.
     pub async fn leader(&mut self) -> &'static str {
         let begun = Instant::now();
         while begun.elapsed() < LEADER_WITHIN {
             if let Some(leader) = self.named_leader().await {
+                if self.targets.contains(leader) {
+                    break;
+                }
                 return leader;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -88,25 +91,30 @@ impl Arena {
     /// A node that does not lead now, by the dice.
     pub async fn follower(&mut self) -> &'static str {
         let leader = self.leader().await;
-        let followers: Vec<&str> = NAMES.into_iter().filter(|n| *n != leader).collect();
-        followers
-            .choose(&mut self.rng)
-            .expect("three nodes have two followers")
+        self.other_than(leader)
     }
 
     /// Any node, by the dice.
     pub fn anyone(&mut self) -> &'static str {
-        NAMES
-            .choose(&mut self.rng)
-            .expect("there are three of them")
+        self.other_than("")
     }
 
     /// Two different nodes, by the dice.
     pub fn two(&mut self) -> (&'static str, &'static str) {
         let first = self.anyone();
-        let others: Vec<&str> = NAMES.into_iter().filter(|n| *n != first).collect();
-        let second = others.choose(&mut self.rng).expect("two are left");
-        (first, second)
+        (first, self.other_than(first))
+    }
+
+    /// A node that is not this one, at which no other fault is aimed if there is such a one.
+    fn other_than(&mut self, not: &str) -> &'static str {
+        let others: Vec<&'static str> = NAMES.into_iter().filter(|name| *name != not).collect();
+        let free: Vec<&'static str> = others
+            .iter()
+            .copied()
+            .filter(|name| !self.targets.contains(name))
+            .collect();
+        let among = if free.is_empty() { &others } else { &free };
+        among.choose(&mut self.rng).expect("two are left at least")
     }
 
     /// A length within these bounds, by the dice.

@@ -22,14 +22,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Callers at a time; further ones find no line.
 const AT_A_TIME_MAX: usize = 200;
 
-/// So many come at once in the beginning, so that there is a line from then on.
-const FIRST: u64 = 10;
-
 /// How callers behave.
 #[derive(Debug, Clone)]
 pub struct Habits {
     pub seed: u64,
     pub per_minute: u32,
+    /// So many come at once in the beginning, so that there is a line from then on.
+    pub first: u64,
     /// Queues called, with equal chance.
     pub queues: Vec<String>,
     /// Milliseconds, least and most.
@@ -137,7 +136,7 @@ async fn arrive(mut door: Door, habits: Habits) {
         // Everything is drawn before waiting, so that the dice fall the same whatever happens.
         let mean_s = 60.0 / f64::from(habits.per_minute.max(1));
         let chance: f64 = rng.random_range(f64::EPSILON..1.0);
-        if serial > FIRST {
+        if serial > habits.first {
             at += Duration::from_secs_f64(-chance.ln() * mean_s);
         }
         let pbx = NAMES[rng.random_range(0..NAMES.len())];

@@ -218,6 +218,10 @@ impl Stage<'_> {
         let habits = Habits {
             seed: plan.seed ^ 0xca11,
             per_minute: plan.calls_per_minute,
+            first: match plan.kind {
+                Kind::Sim => 10,
+                Kind::Real => 5,
+            },
             queues: declare::NAMES.map(str::to_owned).to_vec(),
             patience_ms: (4_000, 15_000),
         };
@@ -278,18 +282,20 @@ impl Stage<'_> {
             if over || order.is_empty() {
                 return Ok(());
             }
-            if turn > 0 && turn % order.len() == 0 {
+            if turn > 0 && turn.is_multiple_of(order.len()) {
                 order.shuffle(&mut arena.rng);
             }
             let mut picked = vec![order[turn % order.len()]];
-            if plan.pairs && order.len() > 1 && arena.rng.random_bool(0.7) {
+            // Of two that are named both strike, of more now and then one alone.
+            let both = order.len() == 2 || arena.rng.random_bool(0.7);
+            if plan.pairs && order.len() > 1 && both {
                 let others: Vec<_> = order
                     .iter()
                     .filter(|other| other.name != picked[0].name)
                     .collect();
                 picked.extend(others.choose(&mut arena.rng).copied());
             }
-            turn += 1;
+            turn += picked.len();
             self.strike_once(&picked, arena).await?;
             tokio::time::sleep(plan.rest).await;
         }
@@ -317,7 +323,9 @@ impl Stage<'_> {
             .collect();
         let begun = FaultSaw::Begun {
             name: name.clone(),
-            no_quorum: picked.iter().any(|nemesis| nemesis.no_quorum) || targets.len() > 2,
+            no_quorum: picked.iter().any(|nemesis| nemesis.no_quorum)
+                || targets.len() > 2
+                || (picked.len() > 1 && targets.len() > 1),
             cut: targets.clone(),
             targets,
         };

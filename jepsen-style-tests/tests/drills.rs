@@ -84,6 +84,32 @@ drills! {
     drill_rolling_upgrade "rolling-upgrade"
 }
 
+/// Two at a time.
+fn pair(one: &str, other: &str) {
+    let nemeses = [one, other].map(|name| named(name).expect("a name of the table"));
+    let plan = Plan {
+        pairs: true,
+        ..Plan::once(Kind::Sim, SEED, nemeses.to_vec())
+    };
+    let report = perform(&plan);
+    assert!(report.is_clean(), "{}", report.text());
+}
+
+#[test]
+fn drill_pair_kill_leader_while_an_asterisk_is_hard_to_talk_to() {
+    pair("kill-leader", "ari-answers-lost");
+}
+
+#[test]
+fn drill_pair_isolate_leader_while_a_disk_is_slow() {
+    pair("isolate-leader", "fsync-slow");
+}
+
+#[test]
+fn drill_pair_kill_leader_while_a_wall_clock_jumps() {
+    pair("kill-leader", "clock-jump");
+}
+
 #[test]
 fn real_drill_kill_leader() {
     drill(Kind::Real, "kill-leader");
