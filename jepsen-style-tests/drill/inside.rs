@@ -13,6 +13,8 @@ use crate::judge::history::{InsideSaw, Seen};
 use crate::lab::api::Api;
 use crate::lab::cluster::NAMES;
 
+/// An event is told so much later than it happened, at most: it goes by way of the journal.
+pub const LATE_MS: u64 = 1_500;
 /// Between two looks at the digests.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 /// Until a stream that ended is opened again.

@@ -16,7 +16,7 @@ use super::arena::{Arena, Chronicle};
 use super::callers::{Callers, Habits};
 use super::clients::Clients;
 use super::disk::Disks;
-use super::inside::Inside;
+use super::inside::{self, Inside};
 use super::nemesis::{Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
 use super::soak::Meter;
@@ -213,7 +213,7 @@ impl Stage<'_> {
                 },
             );
         }
-        let inside = Inside::begin(&arena.cluster, &seen);
+        let inside = Inside::begin(&arena.cluster, &self.recorder.source(inside::LATE_MS));
         arena.note("the load begins");
         let habits = Habits {
             seed: plan.seed ^ 0xca11,

@@ -42,6 +42,7 @@ impl Hosts {
     pub fn enter(names: &[&str]) -> Result<Arc<Hosts>, LabError> {
         require("ip", "iproute2")?;
         require("nft", "nftables")?;
+        require("nsenter", "util-linux")?;
         if !nix::unistd::geteuid().is_root() {
             return Err(LabError::Refused(
                 "hosts of their own need root: run this as root (sudo -E make drill ...)".into(),
@@ -107,9 +108,10 @@ impl Hosts {
 
     /// Put before a command, it runs it on that host under the same process id.
     pub fn prefix(&self, name: &str) -> Vec<String> {
-        ["ip", "netns", "exec", &self.host(name)]
-            .map(str::to_owned)
-            .to_vec()
+        // Not `ip netns exec`: it gives each process a view of mounts of its own, which would hold on
+        // to a disk that is unmounted here.
+        let space = format!("--net={NAMES}/{}", self.host(name));
+        vec!["nsenter".into(), space, "--".into()]
     }
 
     /// Runs a command on a host to its end.

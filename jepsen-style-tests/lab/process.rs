@@ -68,7 +68,7 @@ pub struct NodeProcess {
 /// What stands around the command of a start.
 #[derive(Debug, Clone, Default)]
 pub struct Launch {
-    /// Words before the command, such as `ip netns exec HOST`. The process that they start must
+    /// Words before the command, such as `nsenter --net=HOST`. The process that they start must
     /// become the node by `exec`, so that signals reach it.
     pub prefix: Vec<String>,
     /// Further variables of its environment.
