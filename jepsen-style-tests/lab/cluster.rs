@@ -5,7 +5,6 @@
 //! [`Oracle`], which asks the Asterisks alone. Everything ends with the [`Cluster`]; when the test
 //! failed, the logs are shown first.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::api::Api;
 use super::block::Block;
 use super::eventually::{SOON, check, eventually};
 use super::hosts::Hosts;
+use super::node_conf::{HTTP, RAFT, WIRE, node_config};
 use super::oracle::{AriDoor, Oracle};
 use super::place::Place;
 use super::process::NodeProcess;
@@ -154,7 +154,7 @@ impl Cluster {
                 Some(_) => pbx.ari().url.to_string(),
                 None => door.url.clone(),
             };
-            let config = node_config(&place, &folder, index, nodes, &ari, RAFT);
+            let config = node_config(&place, folder.path(), index, nodes, &ari, RAFT);
             doors.push(door);
             let mut process = NodeProcess::new(name, folder.path(), &config)
                 .expect("the lab can write into its folder");
@@ -211,7 +211,7 @@ impl Cluster {
         };
         node_config(
             &self.place,
-            &self.folder,
+            self.folder.path(),
             index,
             self.sites.len(),
             url.as_str(),
@@ -509,72 +509,4 @@ fn door(name: &str, pbx: &Pbx) -> AriDoor {
         username: ari.username.clone(),
         password: ari.password.expose().to_owned(),
     }
-}
-
-/// Services of a node within its [`Place`].
-const RAFT: u16 = 0;
-const HTTP: u16 = 1;
-/// A proxy before [`RAFT`].
-const WIRE: u16 = 2;
-
-fn node_config(
-    place: &Place,
-    folder: &TempDir,
-    index: usize,
-    nodes: usize,
-    ari: &str,
-    raft: u16,
-) -> String {
-    let name = NAMES[index];
-    let join: Vec<String> = (0..nodes)
-        .map(|node| place.addr(node, raft).to_string())
-        .collect();
-    let folder = folder.path().display();
-    let text = toml::toml! {
-        [log]
-        level = "info,openraft=off,holdfast_node=debug"
-        format = "pretty"
-    };
-    let mut config: BTreeMap<String, toml::Value> = text.into_iter().collect();
-    let table = |pairs: Vec<(&str, toml::Value)>| {
-        toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
-    };
-    let node = vec![
-        ("name", name.into()),
-        ("data_dir", format!("{folder}/{name}").into()),
-    ];
-    config.insert("node".into(), table(node));
-    let mut cluster = vec![
-        ("listen", place.addr(index, RAFT).to_string().into()),
-        ("advertise", place.addr(index, raft).to_string().into()),
-        ("join", join.into()),
-        ("bootstrap_expect", (nodes as i64).into()),
-        ("secret", SECRET.into()),
-    ];
-    // On hosts of their own nodes are hurt for long: snapshots and what the journal forgets are then a
-    // part of every run.
-    if !place.addr(index, RAFT).ip().is_loopback() {
-        cluster.push(("snapshot_every", 300.into()));
-        cluster.push(("journal_max_events", 5_000.into()));
-    }
-    config.insert("cluster".into(), table(cluster));
-    let token = table(vec![("name", "operator".into()), ("token", TOKEN.into())]);
-    let http = vec![
-        ("listen", place.addr(index, HTTP).to_string().into()),
-        ("admin_socket", format!("{folder}/{name}.sock").into()),
-        ("tokens", toml::Value::Array(vec![token])),
-        (
-            "insecure_http",
-            (!place.addr(index, HTTP).ip().is_loopback()).into(),
-        ),
-    ];
-    config.insert("http".into(), table(http));
-    let asterisk = vec![
-        ("url", ari.into()),
-        ("username", super::ARI_USER.into()),
-        ("password", ARI_PASSWORD.into()),
-        ("systemname", name.into()),
-    ];
-    config.insert("asterisk".into(), table(asterisk));
-    toml::to_string(&config).expect("a table of texts is TOML")
 }

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod eventually;
 pub mod hosts;
 pub mod moments;
+mod node_conf;
 pub mod oracle;
 mod oracle_book;
 mod place;
