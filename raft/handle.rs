@@ -152,7 +152,7 @@ impl<M: Machine> Raft<M> {
             term: metrics.current_term,
             leader: self.leader().map(|(name, _)| name),
             applied,
-            committed: applied.max(index(metrics.last_applied)),
+            committed: applied.max(index(node.log.committed())),
             last_log: metrics.last_log_index.unwrap_or(0),
             snapshot: index(metrics.snapshot),
             purged: index(metrics.purged),

@@ -4,7 +4,7 @@
 //! It trusts no index and no counter of the core, and takes nothing from it but the events.
 
 use super::history::Channel;
-use super::story::When;
+use super::story::{Story, When};
 use holdfast_acd::call::Outcome;
 use holdfast_acd::command::DeviceState;
 use holdfast_acd::event::PassOver;
@@ -132,6 +132,16 @@ pub struct Fold {
 }
 
 impl Fold {
+    /// Before all events. Nodes that were started drive their Asterisks until the log says otherwise,
+    /// for a source may have begun to listen only after it said so.
+    pub fn of(story: &Story) -> Fold {
+        let driven = |(pbx, node): (&String, &String)| (pbx.clone(), (node.clone(), Sight::Up));
+        Fold {
+            pbxes: story.drivers.iter().map(driven).collect(),
+            ..Fold::default()
+        }
+    }
+
     /// From 1, in the line of the call's queue.
     pub fn position(&self, call: u64) -> Option<u32> {
         let line = self.lines.get(&self.calls.get(&call)?.queue)?;
@@ -294,6 +304,11 @@ impl Fold {
                 let new = (node.to_string(), Sight::Up);
                 self.pbxes.insert(pbx.to_string(), new);
                 self.seen_again(pbx.as_str(), now);
+            }
+            // Whoever was given it has to compare first.
+            Event::PbxClaimed { pbx, node, .. } => {
+                let new = (node.to_string(), Sight::Down);
+                self.pbxes.insert(pbx.to_string(), new);
             }
             Event::PbxDown { pbx, .. } => {
                 if let Some(it) = self.pbxes.get_mut(pbx.as_str()) {

@@ -22,3 +22,6 @@ pub use history::{History, Record, Seen};
 pub use properties::{Property, Violation};
 pub use recorder::{Recorder, Source};
 pub use verdict::{Limits, Verdict, judge};
+
+#[cfg(test)]
+mod planted;

@@ -6,7 +6,7 @@
 
 use super::history::{
     Answer, AsteriskSaw, BridgeSaw, CallerSaw, Channel, ClientSaw, End, FaultSaw, History,
-    InsideSaw, LegSaw, Offer, Op, Party, Record, Rules, Seen,
+    InsideSaw, LegSaw, NodeSaw, Offer, Op, Party, Record, Rules, Seen,
 };
 use super::log::{Log, LogEvent};
 use holdfast_acd::Event;
@@ -39,6 +39,8 @@ pub struct Story {
     pub legs: BTreeMap<Channel, Leg>,
     pub ops: BTreeMap<u64, Operation>,
     pub faults: Vec<Fault>,
+    /// The node that is there for each Asterisk.
+    pub drivers: BTreeMap<String, String>,
     /// Deaths of each Asterisk.
     pub died: BTreeMap<String, Vec<When>>,
     pub rules: BTreeMap<String, Vec<(When, Rules)>>,
@@ -187,7 +189,11 @@ impl Story {
                     members.retain(|(at, _), _| at != pbx);
                 }
             }
-            Seen::Node { .. } => {}
+            Seen::Node { node, saw } => {
+                if let NodeSaw::Started { drives } = saw {
+                    self.drivers.insert(drives.clone(), node.clone());
+                }
+            }
             Seen::Client { op, saw } => self.client(when, *op, saw),
             Seen::Inside { node, saw } => self.inside(when, node, saw),
             Seen::Fault { id, saw } => self.fault(when, *id, saw, open),

@@ -232,9 +232,16 @@ pub struct NodeView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PbxView {
     pub id: String,
+    /// Drives it.
     pub node: String,
+    /// The node beside it; another than `node` while it is taken over.
+    pub home: String,
+    /// Since when `node` has it, RFC 3339.
+    pub since: String,
+    /// Whether others may take it over.
+    pub takeover: bool,
     pub epoch: u64,
-    /// `up`, `down` or `node_away`.
+    /// `up`, `down`, `node_away` or `taken` (taken over and not compared yet).
     pub sight: String,
 }
 

@@ -300,7 +300,7 @@ impl Feed {
             serde_json::json!({
                 "revision": index,
                 "queues": queues.map(|q| view::queue(state, q, look, false)).collect::<Vec<_>>(),
-                "agents": agents.map(|a| view::agent(a, look)).collect::<Vec<_>>(),
+                "agents": agents.map(|a| view::agent(state, a, look)).collect::<Vec<_>>(),
                 "calls": calls.collect::<Vec<_>>(),
             })
         });

@@ -149,7 +149,7 @@ fn total_agents(app: &App, look: Look, registry: &mut Registry) {
     let (agents, calls) = (Gauges::default(), Gauges::default());
     app.node.read(|state| {
         for agent in state.agents() {
-            let word = view::word(&view::availability(agent, look, false));
+            let word = view::word(&state.availability(agent, look.now, false));
             agents.get_or_create(&vec![("state", word)]).inc();
         }
         for call in state.calls() {
@@ -302,6 +302,28 @@ fn node(app: &App, registry: &mut Registry) {
         "node_reconciliations",
         "Comparisons with Asterisk",
         m.reconciliations,
+    );
+    counter(
+        registry,
+        "node_asterisks_taken_over",
+        "Times that this node was given another node's Asterisk",
+        m.asterisks_taken_over,
+    );
+    counter(
+        registry,
+        "node_asterisks_taken_back",
+        "Times that this node was given its own Asterisk back",
+        m.asterisks_taken_back,
+    );
+    let driven = Gauges::default();
+    for other in app.node.other_asterisks() {
+        let label = vec![("asterisk", other.pbx)];
+        driven.get_or_create(&label).set(other.connected.into());
+    }
+    registry.register(
+        "ari_other_connected",
+        "1 while this node drives the Asterisk of another",
+        driven,
     );
     counter(
         registry,

@@ -23,7 +23,7 @@ pub async fn list(State(app): Shared, who: Who, uri: Uri) -> Answer {
         let agents = state
             .agents()
             .filter(|agent| after.as_ref().is_none_or(|a| agent.id > *a));
-        let views = agents.map(|agent| view::agent(agent, look));
+        let views = agents.map(|agent| view::agent(state, agent, look));
         page(&paging, revision, views, |view: &AgentView| view.id.clone())
     });
     Ok(answer(&list))
@@ -34,7 +34,7 @@ pub async fn show(State(app): Shared, who: Who, Path(agent): Path<String>) -> An
     let look = app.look(who.role);
     let view = app
         .node
-        .read(|state| Some(view::agent(state.agent(&agent)?, look)));
+        .read(|state| Some(view::agent(state, state.agent(&agent)?, look)));
     let view = view.ok_or(Reject::UnknownAgent(agent))?;
     Ok(tagged(view.revision, &view))
 }

@@ -4,7 +4,7 @@ use crate::api::{AriView, ClusterView, NodeView, Page, PbxView, Version};
 use crate::error::ApiError;
 use crate::request::{json, query};
 use crate::router::{Answer, App, SHAPED, Shared, answer};
-use crate::view::word;
+use crate::view::{wall, word};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -80,6 +80,9 @@ pub fn view(app: &App) -> ClusterView {
         let pbx = |pbx: &holdfast_acd::pbx::Pbx| PbxView {
             id: pbx.id.to_string(),
             node: pbx.node.to_string(),
+            home: pbx.home.to_string(),
+            since: wall(pbx.since_wall_ms),
+            takeover: pbx.takeover,
             epoch: pbx.epoch,
             sight: word(&pbx.sight),
         };

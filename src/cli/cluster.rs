@@ -111,7 +111,13 @@ fn node_table(cluster: &ClusterView) -> String {
             .pbxes
             .iter()
             .filter(|pbx| pbx.node == node.name)
-            .map(|pbx| format!("{} {}", pbx.id, pbx.sight))
+            .map(|pbx| match pbx.home == pbx.node {
+                true => format!("{} {}", pbx.id, pbx.sight),
+                false => format!(
+                    "{} {} (taken over from {}, {})",
+                    pbx.id, pbx.sight, pbx.home, pbx.since
+                ),
+            })
             .collect();
         vec![
             node.name.clone(),

@@ -171,7 +171,8 @@ fn sights(
             // Of an Asterisk that was down before, it is said once: when it is given up.
             pbx.sight == Sight::Up || (pbx.lost_at.is_none() && said.is_none())
         } else {
-            pbx.sight == Sight::NodeAway || pbx.lost_at.is_some()
+            // Who has taken one over is believed when it has compared, not when it answers.
+            pbx.sight == Sight::NodeAway || (pbx.lost_at.is_some() && pbx.sight != Sight::Taken)
         };
         if !needed || said.is_some_and(|(_, at)| at.elapsed() < REPEAT) {
             continue;

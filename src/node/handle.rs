@@ -20,13 +20,25 @@ pub(crate) struct Shared {
     pub config: NodeConfig,
     pub raft: Raft<AcdMachine>,
     pub metrics: Arc<Metrics>,
-    pub ari: watch::Sender<AriStatus>,
+    /// Of the Asterisk beside this node.
+    pub ari: Arc<watch::Sender<AriStatus>>,
+    /// Of those of other nodes, which this one drives while their nodes are away.
+    pub others: Vec<Arc<watch::Sender<AriStatus>>>,
     /// Whether this node heard of a working leader lately.
     pub quorum: watch::Sender<bool>,
     /// Set once: everything winds down.
     pub stopping: watch::Sender<bool>,
     /// Set when everything has wound down.
     pub stopped: watch::Sender<bool>,
+}
+
+/// What is seen of an Asterisk, or why nothing is.
+fn sight(ari: &AriStatus) -> String {
+    match &ari.last_error {
+        _ if ari.connected => format!("{} {}", ari.systemname, ari.version),
+        Some(error) => error.clone(),
+        None => "not connected yet".into(),
+    }
 }
 
 impl Handle {
@@ -71,7 +83,13 @@ impl Handle {
         self.shared.ari.borrow().clone()
     }
 
-    /// The same, for those who wait for it to change.
+    /// This node's sight of the Asterisks of other nodes that it may take over.
+    pub fn other_asterisks(&self) -> Vec<AriStatus> {
+        let others = self.shared.others.iter();
+        others.map(|status| status.borrow().clone()).collect()
+    }
+
+    /// The same of its own, for those who wait for it to change.
     pub fn ari_watch(&self) -> watch::Receiver<AriStatus> {
         self.shared.ari.subscribe()
     }
@@ -103,10 +121,24 @@ impl Handle {
             checks.push(Check {
                 name: "asterisk",
                 ok: ari.connected,
-                detail: match &ari.last_error {
-                    _ if ari.connected => format!("{} {}", ari.systemname, ari.version),
-                    Some(error) => error.clone(),
-                    None => "not connected yet".into(),
+                detail: sight(&ari),
+            });
+        }
+        let me = &self.shared.config.node.name;
+        for other in self.other_asterisks() {
+            let driver = self.read(|state| {
+                let pbxes = state.pbxes();
+                let mut named = pbxes.filter(|pbx| pbx.id.as_str() == other.pbx);
+                named.next().map(|pbx| pbx.node.to_string())
+            });
+            let taken = driver.as_ref().is_some_and(|driver| driver == me);
+            checks.push(Check {
+                name: "takeover",
+                ok: !taken || other.connected,
+                detail: match driver {
+                    Some(_) if taken => format!("{} is driven here: {}", other.pbx, sight(&other)),
+                    Some(driver) => format!("{} is driven by node {driver}", other.pbx),
+                    None => format!("{} was not driven yet", other.pbx),
                 },
             });
         }

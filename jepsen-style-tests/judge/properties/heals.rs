@@ -60,7 +60,7 @@ fn resumes(story: &Story, limits: &Limits, quiet: When, closed: When, found: &mu
 
 /// An agent of the queue who had no leg in all that time, nor any reason not to.
 fn free<'a>(story: &'a Story, queue: &str, from: u64, to: u64) -> Option<&'a str> {
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     let mut of_queue: BTreeSet<&str> = BTreeSet::new();
     for told in story.log.events.iter().filter(|told| told.when.at_ms <= to) {
         if let Event::OfferMade {
@@ -118,7 +118,7 @@ fn here(story: &Story, agent: &str, to: u64) -> bool {
 
 /// By the log's end nobody has a caller in hand who went long ago.
 fn reserved(story: &Story, limits: &Limits, closed: When, found: &mut Findings) {
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     for told in &story.log.events {
         fold.apply(told, 0);
     }

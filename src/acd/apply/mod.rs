@@ -7,6 +7,7 @@
 mod admin;
 mod agent;
 mod caller;
+mod claim;
 mod config;
 mod ending;
 mod offer;
@@ -91,6 +92,18 @@ impl Apply<'_> {
             } => self.node_away(node, *node_lost_after_ms),
             Command::NodeBack { node } => self.node_back(node),
             Command::Admin(admin) => self.admin(admin),
+            Command::PbxClaim {
+                pbx,
+                node,
+                epoch,
+                claim,
+            } => self.pbx_claim(pbx, node, *epoch, *claim),
+            Command::DeviceSeen {
+                pbx,
+                epoch,
+                agent,
+                state,
+            } => self.device_seen(pbx, *epoch, agent, *state),
         }
     }
 
