@@ -30,7 +30,8 @@ pub fn prepare(cluster: &mut Cluster, needs: Needs) -> Result<(), LabError> {
         if let Some(shim) = &shim {
             let control = write::control(cluster, name);
             environment.push(("SHIM_CONTROL".into(), control.display().to_string()));
-            environment.push(("SHIM_PATH".into(), folder.join(name).display().to_string()));
+            let segments = folder.join(name).join("log");
+            environment.push(("SHIM_PATH".into(), format!("{}/", segments.display())));
             environment.push(("LD_PRELOAD".into(), shim.clone()));
         }
         cluster.site_mut(name).process.launch.environment = joined(environment);
