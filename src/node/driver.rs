@@ -15,7 +15,7 @@ use crate::ingest::{Route, route};
 use crate::probe::probe;
 use crate::proposer::Proposer;
 use crate::reconcile::CompareError;
-use crate::status::{AriStatus, wall_ms};
+use crate::status::AriStatus;
 use crate::turns::Turns;
 use crate::want::Local;
 use holdfast_acd::{CallId, Command, Event as AcdEvent, PbxId};
@@ -85,6 +85,7 @@ impl Driver {
         )?;
         config.connect_timeout = asterisk.connect_timeout.duration();
         config.request_timeout = asterisk.request_timeout.duration();
+        config.transport = shared.world.reach(&config.url);
         let ari = AriClient::new(&config)?;
         let proposer = Proposer::new(
             shared.raft.clone(),
@@ -249,10 +250,10 @@ impl Driver {
         if was == Sight::Clear {
             self.propose_down(false, Vec::new());
         }
-        let why = why.to_string();
+        let (why, wall_ms) = (why.to_string(), self.ctx.shared.world.wall_ms());
         self.status(|status| {
             if status.connected {
-                status.since_wall_ms = wall_ms();
+                status.since_wall_ms = wall_ms;
             }
             status.connected = false;
             status.last_error = Some(why);
@@ -314,9 +315,10 @@ impl Driver {
             Ok(false) => self.stream = Some(events(&self.config)),
             Ok(true) => {
                 self.take_back_pause = TAKE_BACK.0;
+                let wall_ms = self.ctx.shared.world.wall_ms();
                 self.status(|status| {
                     status.connected = true;
-                    status.since_wall_ms = wall_ms();
+                    status.since_wall_ms = wall_ms;
                 });
             }
             Err(error) => {

@@ -35,6 +35,7 @@ mod status;
 mod steps;
 mod turns;
 mod want;
+mod world;
 
 pub use config::NodeConfig;
 pub use config_load::{ConfigError, ENV_PREFIX};
@@ -43,10 +44,11 @@ pub use holdfast_acd as acd;
 pub use holdfast_raft as raft;
 pub use machine::AcdMachine;
 pub use status::{AriStatus, BUCKETS_MS, Check, Histogram, NodeMetrics};
+pub use world::{Reach, World};
 
 use crate::driver::Driver;
 use crate::handle::Shared;
-use crate::status::{Metrics, wall_ms};
+use crate::status::Metrics;
 use holdfast_acd::PbxId;
 use holdfast_raft::Raft;
 use std::sync::Arc;
@@ -84,14 +86,23 @@ impl Node {
         config: NodeConfig,
         faults: holdfast_raft::Faults,
     ) -> Result<Node, StartError> {
+        let world = World {
+            faults,
+            ..World::default()
+        };
+        Self::start_in(config, world).await
+    }
+
+    /// As `start`, in another world than that of the operating system: see [`World`].
+    pub async fn start_in(config: NodeConfig, world: World) -> Result<Node, StartError> {
         let problems = config.validate();
         if !problems.is_empty() {
             return Err(StartError::Config(problems));
         }
-        let raft = Raft::start(store_config(&config, faults)).await?;
+        let raft = Raft::start(store_config(&config, &world)).await?;
         let status = AriStatus {
             configured: config.asterisk.is_some(),
-            since_wall_ms: wall_ms(),
+            since_wall_ms: world.wall_ms(),
             ..AriStatus::default()
         };
         let shared = Arc::new(Shared {
@@ -102,6 +113,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             config,
+            world,
         });
         let driver = match shared.config.asterisk.clone() {
             None => None,
@@ -152,7 +164,7 @@ async fn supervise(shared: Arc<Shared>, driver: Option<Driver>) {
     stopped.send_replace(true);
 }
 
-fn store_config(config: &NodeConfig, faults: holdfast_raft::Faults) -> holdfast_raft::Config {
+fn store_config(config: &NodeConfig, world: &World) -> holdfast_raft::Config {
     let cluster = &config.cluster;
     let secret = cluster.secret.as_ref().map_or("", |secret| secret.expose());
     holdfast_raft::Config {
@@ -169,7 +181,7 @@ fn store_config(config: &NodeConfig, faults: holdfast_raft::Faults) -> holdfast_
         snapshot_every: cluster.snapshot_every,
         journal_max_events: cluster.journal_max_events,
         journal_max_age_ms: cluster.journal_max_age.as_ms(),
-        faults,
+        faults: world.faults.clone(),
         ..holdfast_raft::Config::default()
     }
 }
