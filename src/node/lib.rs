@@ -182,6 +182,7 @@ fn store_config(config: &NodeConfig, world: &World) -> holdfast_raft::Config {
         journal_max_events: cluster.journal_max_events,
         journal_max_age_ms: cluster.journal_max_age.as_ms(),
         faults: world.faults.clone(),
+        world: world.store.clone(),
         ..holdfast_raft::Config::default()
     }
 }

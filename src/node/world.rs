@@ -1,4 +1,4 @@
-//! What a node stands on: disk, network, wall clock, the way to its Asterisk.
+//! What a node stands on: the machine of its store, and the way to its Asterisk.
 //!
 //! The default is the operating system's. The deterministic simulation puts its own in place, and
 //! runs everything above for real. Time is tokio's in both; there is no seam for it here.
@@ -16,10 +16,10 @@ pub type Reach = Arc<dyn Fn(&Url) -> Arc<dyn Transport> + Send + Sync>;
 pub struct World {
     /// Faults of the store's links and disk.
     pub faults: holdfast_raft::Faults,
+    /// Disk, wire and wall clock.
+    pub store: holdfast_raft::World,
     /// How Asterisks are reached. `None`: over TCP.
     pub reach: Option<Reach>,
-    /// Milliseconds since 1970. `None`: the machine's clock.
-    pub wall: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl fmt::Debug for World {
@@ -38,12 +38,6 @@ impl World {
 
     /// Milliseconds since 1970, for display only.
     pub(crate) fn wall_ms(&self) -> u64 {
-        if let Some(wall) = &self.wall {
-            return wall();
-        }
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
+        (self.store.wall_ms)()
     }
 }

@@ -210,7 +210,7 @@ impl Pbx {
     }
 
     /// Everything is gone as after a SIGKILL; only contacts survive. Callers end as crashed.
-    pub(crate) fn crash(&mut self) {
+    pub fn crash(&mut self) {
         self.alive = false;
         let callers: Vec<u64> = self
             .channels
@@ -247,7 +247,7 @@ impl Pbx {
     }
 
     /// The start after a crash: a new start-up time, and channel numbers from 0.
-    pub(crate) fn boot(&mut self) {
+    pub fn boot(&mut self) {
         self.alive = true;
         self.started_at = self.now;
         self.channel_seq = 0;
