@@ -160,6 +160,9 @@ pub struct EventView {
     /// `INDEX-SEQ`: the stream's cursor.
     pub id: String,
     pub at: String,
+    /// The cluster clock in milliseconds: what deadlines are measured by.
+    #[serde(default)]
+    pub cluster_ms: u64,
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(flatten)]
