@@ -9,7 +9,7 @@ use crate::asterisk::{Asterisk, wall};
 use crate::book::Book;
 use crate::switchboard::Switchboard;
 use holdfast_node::{Handle, Node, NodeConfig, StartError, World};
-use holdfast_raft::sim::SimDisk;
+use holdfast_raft::sim::{Keep, SimDisk};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl Host {
         let way = self.asterisk.way();
         let world = World {
             store: holdfast_raft::World {
-                disk: Arc::new(self.disk.clone()),
+                disk: self.disk.boot(),
                 wire: Some(self.board.wire(&self.name)),
                 wall_ms: Arc::new(move || wall(&clock, skew.load(Ordering::Relaxed))),
                 threads: false,
@@ -109,13 +109,15 @@ impl Host {
         self.book.tell(format_args!("{} starts", self.name));
     }
 
-    /// As by SIGKILL; with `power`, what was not synced is gone as well.
-    pub fn kill(&mut self, power: bool) {
+    /// As by SIGKILL; or as by a power cut, with what is left then of what was not synced.
+    pub fn kill(&mut self, power: Option<Keep>) {
         if self.process.take().is_some() {
-            self.book.tell(format_args!("{} is killed", self.name));
+            self.book
+                .tell(format_args!("{} is killed, power {power:?}", self.name));
         }
-        if power {
-            self.disk.crash();
+        match power {
+            Some(keep) => self.disk.power_loss(keep),
+            None => self.disk.kill(),
         }
     }
 
@@ -165,7 +167,10 @@ impl Host {
             }
             tokio::time::sleep(Duration::from_millis(ms)).await;
         });
-        if process.starting.as_ref().is_some_and(JoinHandle::is_finished)
+        if process
+            .starting
+            .as_ref()
+            .is_some_and(JoinHandle::is_finished)
             && let Some(starting) = process.starting.take()
         {
             match process.runtime.block_on(starting) {
@@ -185,6 +190,7 @@ impl Host {
     fn ended(&mut self, why: String) -> Stepped {
         self.book.tell(format_args!("{} ends: {why}", self.name));
         self.process = None;
+        self.disk.kill();
         Stepped::Ended(why)
     }
 }

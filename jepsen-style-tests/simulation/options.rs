@@ -4,8 +4,8 @@
 
 use holdfast_acd::settings::{Announce, Connect, QueueSettings, Strategy};
 use rand::Rng;
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 /// One kind of fault and its mean distance in milliseconds; `None`: not in this run.
@@ -77,8 +77,7 @@ impl Options {
             .collect();
         let agents = (0..rng.random_range(1..=8))
             .map(|at| {
-                let mut member: Vec<usize> =
-                    (0..count).filter(|_| rng.random_bool(0.6)).collect();
+                let mut member: Vec<usize> = (0..count).filter(|_| rng.random_bool(0.6)).collect();
                 if member.is_empty() {
                     member.push(rng.random_range(0..count));
                 }

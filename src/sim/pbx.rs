@@ -210,6 +210,7 @@ impl Pbx {
     }
 
     /// Everything is gone as after a SIGKILL; only contacts survive. Callers end as crashed.
+    /// Event sockets of before must not be used any more.
     pub fn crash(&mut self) {
         self.alive = false;
         let callers: Vec<u64> = self
