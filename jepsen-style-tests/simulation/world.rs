@@ -187,9 +187,9 @@ impl World {
             while let Ok(batch) = events.recv().await {
                 for (seq, event) in batch.events.iter().enumerate() {
                     let saw = InsideSaw::Event {
-                        index: batch.stamp.index,
+                        index: batch.index,
                         seq: u32::try_from(seq).unwrap_or(u32::MAX),
-                        cluster_ms: batch.stamp.at_ms,
+                        cluster_ms: batch.at_ms,
                         event: event.clone(),
                     };
                     let node = node.clone();

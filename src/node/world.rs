@@ -24,9 +24,8 @@ pub struct World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let real = self.reach.is_none() && self.wall.is_none();
         f.debug_struct("World")
-            .field("real", &real)
+            .field("store", &self.store)
             .finish_non_exhaustive()
     }
 }
