@@ -3,10 +3,11 @@
 //! reach a quorum, and neither it nor any voter it reaches has a leader.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use openraft::ServerState;
+use tokio::time::Instant;
 
 use crate::net::wire::{Kind, Pong};
 use crate::node::Node;

@@ -3,15 +3,14 @@
 //! The id is drawn once per data folder and never used again, so a node that lost its disk is a
 //! new node: it cannot vote a second time for what its old disk had voted already.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use crate::StartError;
-use crate::disk::{create_dir, io_at, write_atomic};
+use crate::disk::{Disk, Lock, create_dir, io_at, write_atomic};
 use crate::error::REPLACE_ME;
 
 const FORMAT: u32 = 1;
@@ -27,31 +26,26 @@ struct Content {
 
 /// The identity on disk, locked for this process.
 pub struct Identity {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     content: Mutex<Content>,
     /// There was no identity before.
     pub is_new: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Identity {
     /// Locks the folder and reads who it belongs to. A new identity is not on disk before
     /// [`Identity::keep`], so that it never stands beside a log that is not there yet.
-    pub fn open(dir: &Path, name: &str) -> Result<Self, StartError> {
-        create_dir(dir).map_err(io_at("cannot create", dir))?;
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, name: &str) -> Result<Self, StartError> {
+        create_dir(&*disk, dir).map_err(io_at("cannot create", dir))?;
         let lock_path = dir.join("LOCK");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path);
-        let lock = lock.map_err(io_at("cannot open", &lock_path))?;
-        lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => StartError::Locked(dir.into()),
-            TryLockError::Error(e) => io_at("cannot lock", &lock_path)(e),
+        let lock = disk.lock(&lock_path).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock => StartError::Locked(dir.into()),
+            _ => io_at("cannot lock", &lock_path)(e),
         })?;
         let path = dir.join("node.json");
-        let (content, is_new) = match std::fs::read(&path) {
+        let (content, is_new) = match disk.read(&path) {
             Ok(bytes) => (parse(&path, &bytes)?, false),
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 let id = rand::random::<u64>() | 1;
@@ -76,6 +70,7 @@ impl Identity {
             });
         }
         Ok(Identity {
+            disk,
             path,
             content: Mutex::new(content),
             is_new,
@@ -93,8 +88,9 @@ impl Identity {
 
     /// Makes the identity durable.
     pub fn keep(&self) -> std::io::Result<()> {
-        let bytes = serde_json::to_vec_pretty(&*self.content())?;
-        write_atomic(&self.path, &[&bytes, b"\n"])
+        let mut bytes = serde_json::to_vec_pretty(&*self.content())?;
+        bytes.push(b'\n');
+        write_atomic(&*self.disk, &self.path, &bytes)
     }
 
     /// Makes the node belong to a cluster, durably.
@@ -133,27 +129,29 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Content, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Files;
+
+    fn open(dir: &Path, name: &str) -> Result<Identity, StartError> {
+        Identity::open(Arc::new(Files), dir, name)
+    }
 
     #[test]
     fn a_data_folder_belongs_to_one_process_one_name_and_one_id() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Identity::open(dir.path(), "a").unwrap();
+        let first = open(dir.path(), "a").unwrap();
         assert!(first.is_new);
         first.join(7).unwrap();
-        assert!(matches!(
-            Identity::open(dir.path(), "a"),
-            Err(StartError::Locked(_))
-        ));
+        assert!(matches!(open(dir.path(), "a"), Err(StartError::Locked(_))));
         let id = first.id();
         drop(first);
-        let again = Identity::open(dir.path(), "a").unwrap();
+        let again = open(dir.path(), "a").unwrap();
         assert_eq!(
             (again.id(), again.cluster(), again.is_new),
             (id, Some(7), false)
         );
         drop(again);
         assert!(matches!(
-            Identity::open(dir.path(), "b"),
+            open(dir.path(), "b"),
             Err(StartError::OtherNode { .. })
         ));
     }
@@ -164,12 +162,12 @@ mod tests {
         let path = dir.path().join("node.json");
         std::fs::write(&path, br#"{"format": 9, "new": true}"#).unwrap();
         assert!(matches!(
-            Identity::open(dir.path(), "a"),
+            open(dir.path(), "a"),
             Err(StartError::Newer { .. })
         ));
         std::fs::write(&path, br#"{"format": 1, "id"#).unwrap();
         assert!(matches!(
-            Identity::open(dir.path(), "a"),
+            open(dir.path(), "a"),
             Err(StartError::Damaged { .. })
         ));
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::batcher::{self, Fate, Group, Written};
-use crate::net::links::CallError;
+use crate::net::transport::CallError;
 use crate::net::wire::{Forward, Forwarded, Kind, ReadIndex};
 use crate::node::Node;
 use crate::types::{BATCH_BYTES, Blob, COMMAND_BYTES, Item, NodeId};

@@ -4,23 +4,22 @@
 //! failed fsync is unknown, so nothing is written or confirmed any more.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::storage::LogFlushed;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::index::Index;
 use super::segment::{self, HEADER_LEN};
 use super::vote::{self, Hard};
-use crate::Faults;
-use crate::disk::sync_dir;
+use crate::disk::DiskFile;
 use crate::types::{LogId, Types, Vote};
+use crate::{Faults, World};
 
 /// A block holds at most this many entries,
 const BLOCK_ENTRIES: usize = 4096;
@@ -82,6 +81,7 @@ impl Gauges {
 }
 
 pub struct Writer {
+    pub world: World,
     pub dir: PathBuf,
     pub hard: Hard,
     pub active: Option<Active>,
@@ -96,17 +96,26 @@ pub struct Writer {
 
 /// The segment that is written to.
 pub struct Active {
-    pub file: File,
+    pub file: Box<dyn DiskFile>,
     pub number: u64,
     pub len: u64,
 }
 
+/// A change that the disk keeps or refuses.
+enum Work<'a> {
+    /// Entries from this index on. Without any only the committed index goes down.
+    Put(u64, &'a [Vec<u8>]),
+    Save(Hard),
+    Truncate(u64),
+    Purge(LogId),
+}
+
 impl Writer {
-    pub fn run(mut self, mut ops: mpsc::Receiver<Op>) {
+    pub async fn run(mut self, mut ops: mpsc::Receiver<Op>) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                match ops.blocking_recv() {
+                match ops.recv().await {
                     Some(op) => waiting.push_back(op),
                     None => return,
                 }
@@ -122,24 +131,24 @@ impl Writer {
                     entries,
                     done,
                 }) => {
-                    self.append(first, entries, done, &mut waiting);
+                    self.append(first, entries, done, &mut waiting).await;
                 }
                 Some(Op::Vote { vote, done }) => {
                     let hard = Hard {
                         vote: Some(vote),
                         ..self.hard
                     };
-                    let _ = done.send(self.guard("write the vote", |w| w.save(hard)));
+                    let _ = done.send(self.guard(Work::Save(hard)).await);
                 }
                 Some(Op::Truncate { since, done }) => {
-                    let _ = done.send(self.guard("truncate the log", |w| w.truncate(since)));
+                    let _ = done.send(self.guard(Work::Truncate(since)).await);
                 }
                 Some(Op::Purge { upto }) => {
                     // An error has poisoned the store, which is how the core hears of it.
-                    let _ = self.guard("purge the log", |w| w.purge(upto));
+                    let _ = self.guard(Work::Purge(upto)).await;
                 }
                 Some(Op::Stop { done }) => {
-                    let _ = self.guard("write the committed index", |w| w.put(0, &[]));
+                    let _ = self.guard(Work::Put(0, &[])).await;
                     let _ = done.send(());
                     return;
                 }
@@ -149,7 +158,7 @@ impl Writer {
     }
 
     /// Writes these entries and those of the appends that wait directly behind.
-    fn append(
+    async fn append(
         &mut self,
         first: u64,
         mut entries: Vec<Vec<u8>>,
@@ -174,7 +183,7 @@ impl Writer {
             entries.extend(more);
             dones.push(done);
         }
-        let result = self.guard("append to the log", |w| w.put(first, &entries));
+        let result = self.guard(Work::Put(first, &entries)).await;
         for done in dones {
             let copy = match &result {
                 Ok(()) => Ok(()),
@@ -184,17 +193,19 @@ impl Writer {
         }
     }
 
-    fn guard(
-        &mut self,
-        what: &str,
-        work: impl FnOnce(&mut Self) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Does it, unless the disk broke before; remembers if it breaks now.
+    async fn guard(&mut self, work: Work<'_>) -> io::Result<()> {
         if self.poisoned {
             return Err(io::Error::other(
                 "the store is poisoned by an earlier error of the disk",
             ));
         }
-        let result = work(self);
+        let (what, result) = match work {
+            Work::Put(first, entries) => ("append to the log", self.put(first, entries).await),
+            Work::Save(hard) => ("write the vote", self.save(hard).await),
+            Work::Truncate(since) => ("truncate the log", self.truncate(since).await),
+            Work::Purge(upto) => ("purge the log", self.purge(upto).await),
+        };
         if let Err(e) = &result {
             self.poisoned = true;
             let why = format!("cannot {what} in {}: {e}", self.dir.display());
@@ -209,7 +220,7 @@ impl Writer {
     }
 
     /// Writes the entries; without any only the committed index, if there is a place for it.
-    fn put(&mut self, first: u64, entries: &[Vec<u8>]) -> io::Result<()> {
+    async fn put(&mut self, first: u64, entries: &[Vec<u8>]) -> io::Result<()> {
         if entries.is_empty() && (self.active.is_none() || lock(&self.gauges.committed).is_none()) {
             return Ok(());
         }
@@ -220,24 +231,29 @@ impl Writer {
         {
             self.open_segment()?;
         }
-        self.write_block(None, first, entries)
+        self.write_block(None, first, entries).await
     }
 
     /// Writes one block and makes it durable.
-    fn write_block(
+    async fn write_block(
         &mut self,
         void_since: Option<u64>,
         first: u64,
         entries: &[Vec<u8>],
     ) -> io::Result<()> {
+        let sync_time = self.sync_time();
         let Some(active) = &mut self.active else {
             return Err(io::Error::other("there is no open segment"));
         };
         let committed = lock(&self.gauges.committed).take();
         let (number, at) = (active.number, active.len);
         let (block, places) = segment::block(number, at, committed, void_since, entries);
-        active.file.write_all_at(&block, at)?;
-        sync(&active.file, &self.faults, &self.gauges)?;
+        active.file.write_at(&block, at)?;
+        let begun = Instant::now();
+        self.world.pause(sync_time).await;
+        check(&self.faults)?;
+        active.file.sync()?;
+        self.gauges.note(begun.elapsed());
         active.len += block.len() as u64;
         self.gauges
             .log_bytes
@@ -249,15 +265,10 @@ impl Writer {
     fn open_segment(&mut self) -> io::Result<()> {
         let number = self.next_number;
         let path = self.dir.join(segment::file_name(number));
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        file.write_all_at(&segment::header(number), 0)?;
-        file.sync_all()?;
-        sync_dir(&self.dir)?;
+        let file = self.world.disk.create(&path, false)?;
+        file.write_at(&segment::header(number), 0)?;
+        file.sync()?;
+        self.world.disk.sync_dir(&self.dir)?;
         self.next_number += 1;
         self.gauges
             .log_bytes
@@ -271,7 +282,7 @@ impl Writer {
         Ok(())
     }
 
-    fn save(&mut self, hard: Hard) -> io::Result<()> {
+    async fn save(&mut self, hard: Hard) -> io::Result<()> {
         if hard.vote < self.hard.vote || hard.purged < self.hard.purged {
             let (old, new) = (self.hard, hard);
             return Err(io::Error::other(format!("{new:?} would go behind {old:?}")));
@@ -280,8 +291,9 @@ impl Writer {
             return Ok(());
         }
         let begun = Instant::now();
+        self.world.pause(self.sync_time()).await;
         check(&self.faults)?;
-        vote::write(&self.dir, &hard)?;
+        vote::write(&*self.world.disk, &self.dir, &hard)?;
         self.gauges.note(begun.elapsed());
         self.hard = hard;
         Ok(())
@@ -289,64 +301,58 @@ impl Writer {
 
     /// Notes that everything from `since` on is void. One block, so a crash leaves all or nothing
     /// of it; what it voids stays in the file until the segment is purged.
-    fn truncate(&mut self, since: u64) -> io::Result<()> {
+    async fn truncate(&mut self, since: u64) -> io::Result<()> {
         lock(&self.index).truncate_places(since);
         if self.active.is_none() {
             self.open_segment()?;
         }
-        self.write_block(Some(since), since, &[])
+        self.write_block(Some(since), since, &[]).await
     }
 
     /// Notes how far the log is gone, then removes the segments that are gone as a whole.
-    fn purge(&mut self, upto: LogId) -> io::Result<()> {
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         if self.hard.purged >= Some(upto) {
             return Ok(());
         }
         self.save(Hard {
             purged: Some(upto),
             ..self.hard
-        })?;
+        })
+        .await?;
         let (removed, empty) = lock(&self.index).purge_places(upto.index);
         if empty {
             // What is appended next need not follow on what the open segment holds.
             self.active = None;
         }
         for path in &removed {
-            fs::remove_file(path)?;
+            self.world.disk.remove(path)?;
         }
         if !removed.is_empty() {
-            sync_dir(&self.dir)?;
+            self.world.disk.sync_dir(&self.dir)?;
         }
         self.recount()
+    }
+
+    /// What a sync takes beside the call itself: nothing, but in tests.
+    fn sync_time(&self) -> Duration {
+        self.faults.fsync_delay() + self.world.disk.sync_time()
     }
 
     fn recount(&mut self) -> io::Result<()> {
         let mut sum = 0;
         for path in lock(&self.index).paths() {
-            sum += fs::metadata(path)?.len();
+            sum += self.world.disk.len(path)?;
         }
         self.gauges.log_bytes.store(sum, Ordering::Relaxed);
         Ok(())
     }
 }
 
-fn sync(file: &File, faults: &Faults, gauges: &Gauges) -> io::Result<()> {
-    let begun = Instant::now();
-    check(faults)?;
-    file.sync_data()?;
-    gauges.note(begun.elapsed());
-    Ok(())
-}
-
 fn check(faults: &Faults) -> io::Result<()> {
-    let delay = faults.fsync_delay();
-    if !delay.is_zero() {
-        std::thread::sleep(delay);
+    match faults.fsync_fails() {
+        true => Err(io::Error::other("injected failure of fsync")),
+        false => Ok(()),
     }
-    if faults.fsync_fails() {
-        return Err(io::Error::other("injected failure of fsync"));
-    }
-    Ok(())
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

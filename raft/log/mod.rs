@@ -11,9 +11,7 @@ mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::fs::{self, OpenOptions};
 use std::ops::{Bound, RangeBounds};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,10 +20,10 @@ use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftLogReader, StorageIOError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::disk::{create_dir, io_at, sync_dir};
+use crate::disk::{Disk, create_dir, io_at};
 use crate::error::REPLACE_ME;
 use crate::types::{Entry, LogId, NodeId, StorageError, Types, Vote};
-use crate::{Faults, StartError, codec};
+use crate::{Faults, StartError, World, codec};
 use index::{Found, Index};
 use io::{Active, Gauges, Op, Writer, lock};
 use segment::Fact;
@@ -39,6 +37,7 @@ const READ_BYTES: usize = 1024 * 1024;
 /// The log of one node. Clones are handles to the same log.
 #[derive(Clone)]
 pub struct LogStore {
+    world: World,
     index: Arc<Mutex<Index>>,
     vote: Option<Vote>,
     committed: Option<LogId>,
@@ -84,6 +83,7 @@ impl LogView {
 
 /// Settings of the log.
 pub struct Options {
+    pub world: World,
     pub dir: PathBuf,
     pub segment_bytes: u64,
     pub faults: Faults,
@@ -96,14 +96,15 @@ pub struct Options {
 impl LogStore {
     /// Opens or (if `fresh`) creates the log.
     pub fn open(options: Options, fresh: bool) -> Result<(Self, LogView), StartError> {
-        let dir = options.dir;
-        create_dir(&dir).map_err(io_at("cannot create", &dir))?;
-        let segments = list(&dir)?;
-        let hard = match vote::read(&dir)? {
+        let (world, dir) = (options.world, options.dir);
+        let disk = &*world.disk;
+        create_dir(disk, &dir).map_err(io_at("cannot create", &dir))?;
+        let segments = list(disk, &dir)?;
+        let hard = match vote::read(disk, &dir)? {
             Some(hard) => hard,
             None if fresh && segments.is_empty() => {
                 let hard = Hard::default();
-                vote::write(&dir, &hard).map_err(io_at("cannot write", &vote::path(&dir)))?;
+                vote::write(disk, &dir, &hard).map_err(io_at("cannot write", &vote::path(&dir)))?;
                 hard
             }
             None => {
@@ -115,12 +116,13 @@ impl LogStore {
                 });
             }
         };
-        let loaded = load(&dir, &segments, hard)?;
+        let loaded = load(disk, &dir, &segments, hard)?;
         let gauges = Arc::new(Gauges::default());
         gauges.log_bytes.store(loaded.bytes, Ordering::Relaxed);
         let index = Arc::new(Mutex::new(loaded.index));
         let (ops, inbox) = mpsc::channel(OPS);
         let writer = Writer {
+            world: world.clone(),
             dir: dir.clone(),
             hard,
             active: loaded.active,
@@ -132,13 +134,7 @@ impl LogStore {
             fatal: options.fatal,
             poisoned: false,
         };
-        std::thread::Builder::new()
-            .name("holdfast-log".into())
-            .spawn(move || writer.run(inbox))
-            .map_err(|source| StartError::Io {
-                what: "cannot start a thread".into(),
-                source,
-            })?;
+        world.run("holdfast-log", writer.run(inbox))?;
         let own_batches = Arc::new(AtomicU64::new(0));
         let view = LogView {
             gauges: gauges.clone(),
@@ -146,6 +142,7 @@ impl LogStore {
             own_batches: own_batches.clone(),
         };
         let store = LogStore {
+            world,
             index,
             vote: hard.vote,
             committed: loaded.committed,
@@ -207,10 +204,11 @@ impl LogStore {
         if on_disk.is_empty() {
             return Ok(entries);
         }
-        let read = tokio::task::spawn_blocking(move || {
+        let disk = self.world.disk.clone();
+        let read = self.world.block(move || {
             on_disk
                 .into_iter()
-                .map(|(at, path, place)| (at, read_entry(at, &path, place)))
+                .map(|(at, path, place)| (at, read_entry(&*disk, at, &path, place)))
                 .collect::<Vec<_>>()
         });
         let read = read
@@ -234,10 +232,9 @@ impl LogStore {
 }
 
 /// All segments by number.
-fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
     let mut segments = BTreeMap::new();
-    for file in fs::read_dir(dir).map_err(io_at("cannot list", dir))? {
-        let path = file.map_err(io_at("cannot list", dir))?.path();
+    for path in disk.list(dir).map_err(io_at("cannot list", dir))? {
         let name = path
             .file_name()
             .and_then(|n| n.to_str())
@@ -257,7 +254,12 @@ struct Loaded {
 }
 
 /// Reads and checks everything, cuts a torn tail, removes what is purged.
-fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loaded, StartError> {
+fn load(
+    disk: &dyn Disk,
+    dir: &Path,
+    segments: &BTreeMap<u64, PathBuf>,
+    hard: Hard,
+) -> Result<Loaded, StartError> {
     let mut held: Vec<(u64, segment::Place, Entry)> = Vec::new();
     let mut committed = None;
     let mut index = Index::purged_to(hard.purged);
@@ -276,21 +278,20 @@ fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loa
             return Err(damaged(0, "the segment before this one is missing".into()));
         }
         expected = Some(number + 1);
-        let bytes = fs::read(path).map_err(io_at("cannot read", path))?;
+        let bytes = disk.read(path).map_err(io_at("cannot read", path))?;
         let is_newest = newest == Some(number);
         let Some(scan) = segment::scan(path, &bytes, number, is_newest)? else {
-            fs::remove_file(path).map_err(io_at("cannot remove", path))?;
-            sync_dir(dir).map_err(io_at("cannot sync", dir))?;
+            disk.remove(path).map_err(io_at("cannot remove", path))?;
+            disk.sync_dir(dir).map_err(io_at("cannot sync", dir))?;
             continue;
         };
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(io_at("cannot open", path))?;
+        let file = disk.open(path).map_err(io_at("cannot open", path))?;
         if scan.good_len < bytes.len() as u64 {
             let torn = bytes.len() as u64 - scan.good_len;
             tracing::warn!(file = %path.display(), bytes = torn, "cut the torn tail of the log");
             file.set_len(scan.good_len)
                 .map_err(io_at("cannot cut", path))?;
-            file.sync_all().map_err(io_at("cannot sync", path))?;
+            file.sync().map_err(io_at("cannot sync", path))?;
         }
         total += scan.good_len;
         committed = committed.max(scan.committed);
@@ -328,7 +329,7 @@ fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loa
     if let Some(purged) = hard.purged {
         let (gone, empty) = index.purge_places(purged.index);
         for path in &gone {
-            fs::remove_file(path).map_err(io_at("cannot remove", path))?;
+            disk.remove(path).map_err(io_at("cannot remove", path))?;
         }
         if empty {
             active = None;
@@ -347,12 +348,16 @@ fn purged_at(hard: &Hard) -> Option<u64> {
     hard.purged.map(|p| p.index)
 }
 
-fn read_entry(at: u64, path: &Path, place: segment::Place) -> Result<Entry, String> {
+fn read_entry(
+    disk: &dyn Disk,
+    at: u64,
+    path: &Path,
+    place: segment::Place,
+) -> Result<Entry, String> {
     let head = segment::entry_head_len();
-    let mut framed = vec![0; head as usize + place.len as usize];
-    let file = fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let start = place.offset - head;
-    file.read_exact_at(&mut framed, start)
+    let framed = disk
+        .read_at(path, start, head as usize + place.len as usize)
         .map_err(|e| format!("{}: {e}", path.display()))?;
     let entry = segment::entry_from(&framed)
         .map_err(|e| format!("{} at byte {start}: {e}; {REPLACE_ME}", path.display()))?;

@@ -2,7 +2,6 @@
 //! a crash leaves the old one or the new one, and any damage to it is told from a crash: then the
 //! node does not start, because a forgotten vote can elect two leaders.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StartError;
 use crate::codec;
-use crate::disk::{io_at, write_atomic};
+use crate::disk::{Disk, io_at, write_atomic};
 use crate::error::REPLACE_ME;
 use crate::types::{LogId, Vote};
 
@@ -30,19 +29,19 @@ pub fn path(dir: &Path) -> PathBuf {
     dir.join("vote")
 }
 
-pub fn write(dir: &Path, hard: &Hard) -> io::Result<()> {
+pub fn write(disk: &dyn Disk, dir: &Path, hard: &Hard) -> io::Result<()> {
     let body = codec::encode(hard).map_err(io::Error::other)?;
     let mut head = [0u8; 10];
     head[..4].copy_from_slice(MAGIC);
     head[4..6].copy_from_slice(&FORMAT.to_le_bytes());
     head[6..].copy_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    write_atomic(&path(dir), &[&head, &body])
+    write_atomic(disk, &path(dir), &[&head[..], &body].concat())
 }
 
 /// `None` if there is no file.
-pub fn read(dir: &Path) -> Result<Option<Hard>, StartError> {
+pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
     let file = path(dir);
-    let bytes = match fs::read(&file) {
+    let bytes = match disk.read(&file) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io_at("cannot read", &file)(e)),

@@ -13,13 +13,14 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::{BoxFuture, FutureExt};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::wire::{self, Head, Kind};
+use super::transport::{Door, Listener, Refusal};
 use crate::StartError;
 
 const CONNECTIONS: usize = 512;
@@ -27,48 +28,37 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 32;
 
-/// Why a message was not taken.
-pub struct Refusal(pub StatusCode, pub String);
-
-impl Refusal {
-    pub fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Refusal(status, why.into())
-    }
-
-    pub fn bad(why: impl ToString) -> Self {
-        Refusal(StatusCode::BAD_REQUEST, why.to_string())
-    }
-}
-
-/// What a node does with a message.
-pub trait Handler: Send + Sync + 'static {
-    /// Whether the bearer token is the cluster secret.
-    fn knows(&self, token: &[u8]) -> bool;
-    /// Answers a message whose frame is good.
-    fn handle(
-        &self,
-        kind: Kind,
-        head: Head,
-        message: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>, Refusal>> + Send;
-}
+/// A listener that is bound.
+struct Bound(TcpListener);
 
 /// Binds the listener.
-pub async fn bind(addr: SocketAddr) -> Result<TcpListener, StartError> {
+pub async fn bind(addr: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
     let listen = |source| StartError::Listen {
         addr: addr.to_string(),
         source,
     };
-    TcpListener::bind(addr).await.map_err(listen)
+    Ok(Box::new(Bound(
+        TcpListener::bind(addr).await.map_err(listen)?,
+    )))
+}
+
+impl Listener for Bound {
+    fn addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn serve(
+        self: Box<Self>,
+        door: Arc<dyn Door>,
+        closing: watch::Receiver<bool>,
+    ) -> BoxFuture<'static, ()> {
+        serve(self.0, door, closing).boxed()
+    }
 }
 
 /// Serves until `closing` is true, then drops all connections.
-pub async fn serve<H: Handler>(
-    listener: TcpListener,
-    handler: Arc<H>,
-    mut closing: watch::Receiver<bool>,
-) {
-    let app = Router::new().fallback(answer::<H>).with_state(handler);
+async fn serve(listener: TcpListener, door: Arc<dyn Door>, mut closing: watch::Receiver<bool>) {
+    let app = Router::new().fallback(answer).with_state(door);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -107,37 +97,28 @@ pub async fn serve<H: Handler>(
     }
 }
 
-async fn answer<H: Handler>(State(handler): State<Arc<H>>, request: Request<Body>) -> Response {
-    match try_answer(handler.as_ref(), request).await {
+async fn answer(State(door): State<Arc<dyn Door>>, request: Request<Body>) -> Response {
+    match try_answer(door.as_ref(), request).await {
         Ok(bytes) => bytes.into_response(),
-        Err(Refusal(status, why)) => (status, why).into_response(),
+        Err(Refusal(status, why)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            (status, why).into_response()
+        }
     }
 }
 
-async fn try_answer<H: Handler>(handler: &H, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
+async fn try_answer(door: &dyn Door, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
     let token = request.headers().get("authorization").map(|v| v.as_bytes());
     let token = token
         .and_then(|v| v.strip_prefix(b"Bearer "))
         .unwrap_or_default();
-    if !handler.knows(token) {
-        let why = "the cluster secret is missing or wrong; set the same one on every node";
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, why));
-    }
-    let not_found = || Refusal::new(StatusCode::NOT_FOUND, "there is no such message");
-    let kind = Kind::from_path(request.uri().path()).ok_or_else(not_found)?;
+    let path = request.uri().path().to_string();
+    let kind = path.strip_prefix("/raft/").unwrap_or_default();
+    let limit = door.admits(token, kind)?;
     if request.method() != Method::POST {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "messages are posted",
-        ));
+        return Err(Refusal::new(405, "messages are posted"));
     }
-    let limit = kind.limit();
-    let too_long = || {
-        Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("more than {limit} bytes"),
-        )
-    };
+    let too_long = || Refusal::new(413, format!("more than {limit} bytes"));
     let declared = request
         .headers()
         .get("content-length")
@@ -149,9 +130,7 @@ async fn try_answer<H: Handler>(handler: &H, request: Request<Body>) -> Result<V
         return Err(too_long());
     }
     let body = tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), limit)).await;
-    let body = body
-        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?;
+    let body = body.map_err(|_| Refusal::new(408, "the body did not come in time"))?;
     let body = body.map_err(|_| too_long())?;
-    let (head, message) = wire::unpack(&body).map_err(Refusal::bad)?;
-    handler.handle(kind, head, message).await
+    door.answer(kind, &body).await
 }

@@ -60,8 +60,7 @@ impl Kind {
             .map_or("", |(_, name)| name)
     }
 
-    pub fn from_path(path: &str) -> Option<Kind> {
-        let name = path.strip_prefix("/raft/")?;
+    pub fn from_name(name: &str) -> Option<Kind> {
         Kind::ALL
             .iter()
             .find(|(_, n)| *n == name)
@@ -301,14 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_found_by_its_path() {
+    fn every_kind_is_found_by_its_name() {
         for (kind, _) in Kind::ALL {
-            assert_eq!(
-                Kind::from_path(&format!("/raft/{}", kind.name())),
-                Some(kind)
-            );
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
         }
-        assert_eq!(Kind::from_path("/raft/../vote"), None);
-        assert_eq!(Kind::from_path("/"), None);
+        assert_eq!(Kind::from_name("../vote"), None);
+        assert_eq!(Kind::from_name(""), None);
     }
 }
