@@ -64,6 +64,7 @@ mod net;
 mod node;
 mod propose;
 mod refill;
+mod runtime;
 #[cfg(feature = "simulation")]
 pub mod sim;
 mod snapshot;

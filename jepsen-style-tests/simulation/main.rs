@@ -23,12 +23,14 @@ mod switchboard;
 mod watch;
 mod world;
 
+use book::Clock;
 use clap::Parser;
 use options::Options;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Runs a seed, or many.
 #[derive(Debug, Parser)]
@@ -64,6 +66,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// A task that never waits stops virtual time, and with it every check of the run itself. This
+/// thread sees it from outside; it takes part in nothing.
+fn watch_progress(seed: u64, clock: Clock) {
+    const STUCK: Duration = Duration::from_secs(20);
+    std::thread::spawn(move || {
+        loop {
+            let before = clock.now();
+            std::thread::sleep(STUCK);
+            if clock.now() == before {
+                println!("VIOLATION of no busy loop: time stands still at {before} ms");
+                println!("reproduce: make simulate SEED={seed}");
+                std::process::exit(128);
+            }
+        }
+    });
+}
+
 fn one(args: &Args) -> ExitCode {
     if args.verbose {
         tracing_subscriber::fmt()
@@ -80,6 +99,8 @@ fn one(args: &Args) -> ExitCode {
         world::PANICKED.store(true, Ordering::Relaxed);
         usual(info);
     }));
+    let clock = Clock::default();
+    watch_progress(args.seed, clock.clone());
     let options = Options::of(args.seed);
     if args.verbose {
         println!("{options:#?}");
@@ -91,7 +112,7 @@ fn one(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = run::run(options, trace);
+    let outcome = run::run(options, clock, trace);
     if let Some(path) = &args.history
         && let Err(error) = outcome.history.write(path)
     {

@@ -2,7 +2,7 @@
 //! an end; then the judgement.
 
 use crate::asterisk::Asterisk;
-use crate::book::Violation;
+use crate::book::{Clock, Violation};
 use crate::clients::settings;
 use crate::options::Options;
 use crate::world::World;
@@ -34,8 +34,8 @@ pub struct Outcome {
 }
 
 /// Runs a seed to its end.
-pub fn run(options: Options, trace: Option<File>) -> Outcome {
-    let mut world = World::new(options, trace);
+pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
+    let mut world = World::new(options, clock, trace);
     world.begin();
     phases(&mut world);
     let history = world.watch.recorder().history();

@@ -42,8 +42,8 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(options: Options, trace: Option<File>) -> World {
-        let book = Book::new(Clock::default(), trace);
+    pub fn new(options: Options, clock: Clock, trace: Option<File>) -> World {
+        let book = Book::new(clock, trace);
         let board = Switchboard::new(options.seed, book.clone());
         let names: Vec<String> = (0..options.nodes)
             .map(|at| char::from(b'a' + at as u8).to_string())
