@@ -121,7 +121,7 @@ pub enum CallerSaw {
     Dialled,
     /// It is in Stasis again.
     Returned,
-    /// He began to hear that he is the n-th; 1 for "you are next".
+    /// An announcement began that tells him that he is the n-th; 1 for "you are next".
     Heard { position: u32 },
     /// He pressed a key.
     Key { digit: char },
@@ -181,7 +181,7 @@ pub enum BridgeSaw {
 #[serde(rename_all = "snake_case")]
 pub enum AsteriskSaw {
     Started,
-    /// With all its channels.
+    /// With all its channels. Each of its callers has an end of his own besides: `End::Gone`.
     Died,
     /// Another socket took the place of the application's: its former driver is deposed.
     AppReplaced,
@@ -320,6 +320,15 @@ pub enum InsideSaw {
         cluster_ms: u64,
         event: Event,
     },
+    /// A deadline as `Tick` fired it, by the cluster clock. Only where a source can look inside.
+    Deadline {
+        index: u64,
+        /// `ring`, `timeout`, `announce`, `wrap_up` ...
+        kind: String,
+        subject: String,
+        due_ms: u64,
+        fired_ms: u64,
+    },
     /// The digest of the state after entry `index`.
     Digest { index: u64, digest: u64 },
     /// Who is where in the state after entry `index`.
@@ -364,6 +373,12 @@ pub struct Rules {
     pub announce_always: bool,
     /// 0: no periodic announcements.
     pub periodic_ms: u64,
+    /// Beyond this position "more than N" is said; 0: never.
+    pub announce_limit: u32,
+    /// Calls reach agents by way of the dialplan, which has times of its own.
+    pub dialplan: bool,
+    /// All members may be rung from the start, so that no caller has to wait for his step.
+    pub one_step: bool,
 }
 
 impl Offer {
