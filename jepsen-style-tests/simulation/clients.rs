@@ -7,7 +7,6 @@ use crate::host::Host;
 use crate::options::Options;
 use crate::people::waits;
 use crate::watch::Watch;
-use holdfast_acd::agent::Hand;
 use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::AgentSettings;
 use holdfast_acd::{AgentId, ChannelId, PbxId, Reject, RequestId};
@@ -159,7 +158,7 @@ impl Client {
                 let settings = settings(&value, home);
                 self.write(op, AdminOp::AgentPut { agent, settings }).await;
             }
-            58..70 => {
+            58..80 => {
                 let asked = self.invoke(Op::Read { key, stale: false });
                 let value = move |handle: &Handle| {
                     let name =
@@ -167,15 +166,6 @@ impl Client {
                     name.filter(|name| !name.is_empty())
                 };
                 self.read(asked, value).await;
-            }
-            70..80 => {
-                let op = Op::ReadHand {
-                    agent: name,
-                    stale: false,
-                };
-                let asked = self.invoke(op);
-                self.read(asked, move |handle| in_hand(handle, &agent))
-                    .await;
             }
             80..84 => {
                 let op = Op::Logout { agent: name };
@@ -263,17 +253,6 @@ pub fn settings(name: &str, home: PbxId) -> AgentSettings {
         home: vec![home],
         ..AgentSettings::default()
     }
-}
-
-fn in_hand(handle: &Handle, agent: &AgentId) -> Option<String> {
-    handle.read(|state| match &state.agent(agent)?.hand {
-        Hand::Free => None,
-        Hand::Offered { call, attempt } => Some(format!("{}-{}", call.0, attempt)),
-        Hand::InCall { call, .. } => {
-            let attempts = state.call(*call)?.attempts;
-            Some(format!("{}-{}", call.0, attempts))
-        }
-    })
 }
 
 fn channel_of(pbx: &PbxId, channel: &ChannelId) -> Channel {

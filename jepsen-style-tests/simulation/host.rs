@@ -7,6 +7,7 @@
 
 use crate::asterisk::{Asterisk, wall};
 use crate::book::Book;
+use crate::log_reader::LogReader;
 use crate::switchboard::Switchboard;
 use holdfast_node::{Handle, Node, NodeConfig, StartError, World};
 use holdfast_raft::sim::{Keep, SimDisk};
@@ -24,13 +25,12 @@ pub struct Host {
     config: NodeConfig,
     board: Switchboard,
     book: Book,
+    log: LogReader,
     skew_ms: Arc<AtomicI64>,
     process: Option<Process>,
     /// Milliseconds that it missed while it was stopped.
     missed_ms: u64,
     stopped: bool,
-    /// How often its process was started.
-    pub lives: u64,
     /// Applied index at the last look.
     pub looked_at: u64,
 }
@@ -56,6 +56,7 @@ impl Host {
         disk: SimDisk,
         board: Switchboard,
         book: Book,
+        log: LogReader,
     ) -> Host {
         Host {
             name: config.node.name.clone(),
@@ -64,11 +65,11 @@ impl Host {
             config,
             board,
             book,
+            log,
             skew_ms: Arc::default(),
             process: None,
             missed_ms: 0,
             stopped: false,
-            lives: 0,
             looked_at: 0,
         }
     }
@@ -96,13 +97,17 @@ impl Host {
             ..World::default()
         };
         let config = self.config.clone();
-        let starting = runtime.spawn(Node::start_in(config, world));
+        let log = self.log.clone();
+        let starting = runtime.spawn(async move {
+            let node = Node::start_in(config, world).await?;
+            log.follow(&node.handle());
+            Ok(node)
+        });
         self.process = Some(Process {
             handle: None,
             starting: Some(starting),
             runtime,
         });
-        self.lives += 1;
         self.missed_ms = 0;
         self.stopped = false;
         self.looked_at = 0;

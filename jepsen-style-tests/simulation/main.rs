@@ -14,6 +14,7 @@ mod checks;
 mod clients;
 mod entropy;
 mod host;
+mod log_reader;
 mod many;
 mod nemesis;
 mod options;
@@ -130,6 +131,9 @@ fn one(args: &Args) -> ExitCode {
     };
     for line in &outcome.last {
         println!("  {line}");
+    }
+    if !outcome.report.is_empty() {
+        println!("{}", outcome.report);
     }
     println!("VIOLATION of {violation}");
     println!("reproduce: make simulate SEED={}", args.seed);

@@ -7,10 +7,10 @@ use crate::clients::settings;
 use crate::options::Options;
 use crate::world::World;
 use holdfast_acd::command::AdminOp;
-use holdfast_acd::settings::MemberSettings;
+use holdfast_acd::settings::{Connect, MemberSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, RequestId};
-use holdfast_drills::judge::History;
 use holdfast_drills::judge::history::{Rules, Seen};
+use holdfast_drills::judge::{History, Limits, Property, judge};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,8 @@ pub struct Outcome {
     pub last: Vec<String>,
     pub callers: (u64, u64, u64),
     pub history: History,
+    /// What the judge says, if he found something.
+    pub report: String,
 }
 
 /// Runs a seed to its end.
@@ -39,6 +41,22 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
     world.begin();
     phases(&mut world);
     let history = world.watch.recorder().history();
+    // What was found on the way stopped the run, and its history is not whole.
+    let mut report = String::new();
+    if world.book.violation().is_none() {
+        let limits = Limits::simulation();
+        let verdict = judge(&history, &limits);
+        if let Some(broken) = verdict.broken.first() {
+            let property = broken.violation.property();
+            let name = property.map_or("the history".into(), |it| format!("{it:?}"));
+            let what = format!("at {} ms: {}", broken.when.at_ms, broken.violation);
+            match property {
+                Some(Property::Heals) => world.book.overdue(&name, what),
+                _ => world.book.violated(&name, what),
+            }
+            report = verdict.report();
+        }
+    }
     Outcome {
         violation: world.book.violation(),
         trace: world.book.trace(),
@@ -46,6 +64,7 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
         last: world.book.last(),
         callers: (world.watch.entered, world.watch.talked, world.watch.ended),
         history,
+        report,
     }
 }
 
@@ -121,6 +140,9 @@ fn declared(world: &World) -> Vec<AdminOp> {
             announce_min_ms: settings.announce.min_frequency_ms,
             announce_always: false,
             periodic_ms: settings.announce.periodic_frequency_ms,
+            announce_limit: 0,
+            dialplan: settings.connect == Connect::Dialplan,
+            one_step: true,
         };
         world.watch.rules(queue, rules);
         ops.push(AdminOp::QueuePut {

@@ -5,12 +5,13 @@ use crate::book::{Book, Clock};
 use crate::checks::Checks;
 use crate::clients::Clients;
 use crate::host::{Host, Stepped};
+use crate::log_reader::LogReader;
 use crate::nemesis::{Ground, Nemesis};
 use crate::options::Options;
 use crate::people::People;
 use crate::switchboard::Switchboard;
 use crate::watch::Watch;
-use holdfast_drills::judge::history::{AsteriskSaw, InsideSaw, NodeSaw, Seen};
+use holdfast_drills::judge::history::{AsteriskSaw, NodeSaw, Seen};
 use holdfast_node::NodeConfig;
 use holdfast_node::config::{AsteriskSection, Secret, Span};
 use holdfast_raft::sim::SimDisk;
@@ -37,8 +38,6 @@ pub struct World {
     pub watch: Watch,
     pub checks: Checks,
     rng: StdRng,
-    /// Lives of the nodes whose log is already listened to.
-    heard: Vec<u64>,
 }
 
 impl World {
@@ -53,23 +52,30 @@ impl World {
             .enumerate()
             .map(|(at, name)| asterisk(&options, at, name, &names, book.clone()))
             .collect();
+        let watch = Watch::new(book.clone());
         let hosts = asterisks
             .iter()
             .enumerate()
             .map(|(at, asterisk)| {
                 let disk = SimDisk::new(options.seed ^ (0x00d1_5c00 + at as u64));
                 let config = config(&options, at, &asterisk.name);
-                Host::new(config, asterisk.clone(), disk, board.clone(), book.clone())
+                let log = LogReader::new(&asterisk.name, watch.source());
+                Host::new(
+                    config,
+                    asterisk.clone(),
+                    disk,
+                    board.clone(),
+                    book.clone(),
+                    log,
+                )
             })
             .collect();
-        let watch = Watch::new(book.clone());
         World {
             people: People::new(&options),
             clients: Clients::new(&options),
             nemesis: Nemesis::new(&options),
             checks: Checks::new(book.clone(), watch.source()),
             rng: StdRng::seed_from_u64(options.seed ^ 0x0f0_71d0),
-            heard: vec![0; options.nodes],
             board,
             hosts,
             asterisks,
@@ -164,39 +170,11 @@ impl World {
                 let what = format!("{} stopped: {why}", host.name);
                 self.book.violated("a node stays up", what);
             }
-            self.listen(at);
             self.checks.look(&mut self.hosts[at]);
         }
         if PANICKED.load(Ordering::Relaxed) {
             self.book.violated("no panic", "a task panicked".into());
         }
-    }
-
-    /// Has the events of a newly started node's log written down.
-    fn listen(&mut self, at: usize) {
-        let host = &self.hosts[at];
-        let Some(handle) = host.handle().filter(|_| self.heard[at] != host.lives) else {
-            return;
-        };
-        self.heard[at] = host.lives;
-        let (node, source) = (host.name.clone(), self.watch.source());
-        let mut events = handle.raft().events();
-        drop(handle);
-        host.spawn(async move {
-            // One who lags has missed some; the other nodes tell the same.
-            while let Ok(batch) = events.recv().await {
-                for (seq, event) in batch.events.iter().enumerate() {
-                    let saw = InsideSaw::Event {
-                        index: batch.index,
-                        seq: u32::try_from(seq).unwrap_or(u32::MAX),
-                        cluster_ms: batch.at_ms,
-                        event: event.clone(),
-                    };
-                    let node = node.clone();
-                    source.saw(Seen::Inside { node, saw });
-                }
-            }
-        });
     }
 
     /// Draws from the world's own dice.
