@@ -70,6 +70,7 @@ mod node;
 mod propose;
 mod recover;
 mod refill;
+mod runtime;
 #[cfg(feature = "simulation")]
 pub mod sim;
 mod snapshot;

@@ -28,6 +28,7 @@ pub mod grammar;
 mod http;
 mod model;
 mod stream;
+pub mod transport;
 
 pub use channels::{ChannelLookup, Continue, HangupReason, Originate, Originated};
 pub use client::{AriClient, EventSource, QUIET_EVENTS};

@@ -3,6 +3,7 @@
 use crate::config::NodeConfig;
 use crate::machine::AcdMachine;
 use crate::status::{AriStatus, Check, Metrics, NodeMetrics};
+use crate::world::World;
 use holdfast_acd::{Admin, AdminOp, Command, Reply, RequestId, State};
 use holdfast_raft::{Applied, ProposeError, Raft};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct Handle {
 /// What all parts of a node have in common.
 pub(crate) struct Shared {
     pub config: NodeConfig,
+    pub world: World,
     pub raft: Raft<AcdMachine>,
     pub metrics: Arc<Metrics>,
     /// Of the Asterisk beside this node.

@@ -212,7 +212,8 @@ impl Pbx {
     }
 
     /// Everything is gone as after a SIGKILL; only contacts survive. Callers end as crashed.
-    pub(crate) fn crash(&mut self) {
+    /// Event sockets of before must not be used any more.
+    pub fn crash(&mut self) {
         self.alive = false;
         let callers: Vec<u64> = self
             .channels
@@ -249,7 +250,7 @@ impl Pbx {
     }
 
     /// The start after a crash: a new start-up time, no global variables, and channel numbers from 0.
-    pub(crate) fn boot(&mut self) {
+    pub fn boot(&mut self) {
         self.alive = true;
         self.globals.clear();
         self.started_at = self.now;
