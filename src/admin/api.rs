@@ -160,10 +160,24 @@ pub struct EventView {
     /// `INDEX-SEQ`: the stream's cursor.
     pub id: String,
     pub at: String,
+    /// The cluster clock in milliseconds: what deadlines are measured by.
+    #[serde(default)]
+    pub cluster_ms: u64,
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(flatten)]
     pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The stream's `leader` event: who leads, as the answering node sees it. It is of no log entry and
+/// has no id, so it moves no cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderView {
+    /// Absent while nobody is known to lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// Of that leader; 0 without one.
+    pub term: u64,
 }
 
 /// A template of queues that a call may bring into being.

@@ -215,6 +215,7 @@ pub fn event(record: &Record<Event>, look: Look) -> EventView {
     EventView {
         id: format!("{}-{}", record.index, record.seq),
         at: wall(record.wall_ms),
+        cluster_ms: record.at_ms,
         kind,
         fields,
     }
@@ -255,6 +256,7 @@ mod tests {
             (view.id.as_str(), view.kind.as_str()),
             ("7-2", "call_joined")
         );
+        assert_eq!(view.cluster_ms, 5);
         assert_eq!(view.at, "2023-11-14T22:13:20.123Z");
     }
 }

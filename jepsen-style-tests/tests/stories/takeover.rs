@@ -1,4 +1,4 @@
-//! Stories 11 and 12: a node is killed, or stands still for a while, and its Asterisk lives: another
+//! Stories 17 and 18: a node is killed, or stands still for a while, and its Asterisk lives: another
 //! node serves its callers, and it gets its Asterisk back.
 
 use holdfast_drills::lab::cluster::Cluster;

@@ -1,0 +1,124 @@
+//! Every caller who entered ends exactly once, and as lost only if his own Asterisk died or was out
+//! of reach of every node that could drive it.
+
+use super::{Findings, Violation};
+use crate::judge::history::{Channel, End};
+use crate::judge::ledger::Fate;
+use crate::judge::story::{Caller, Entered, Story, When};
+use crate::judge::verdict::Limits;
+use holdfast_acd::Event;
+use holdfast_acd::call::Outcome;
+use std::collections::BTreeMap;
+
+pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
+    let Some(closed) = story.closed else {
+        return found.not_judged("the history was not closed, so an end may be missing from it");
+    };
+    let logged = logged(story, found);
+    for (id, caller) in &story.callers {
+        let Some(entered) = &caller.entered else {
+            continue;
+        };
+        found.judged(1);
+        if let [first, second, ..] = caller.ends.as_slice() {
+            let ends = [first, second].map(|(_, end)| format!("{end:?}"));
+            let violation = Violation::EndedTwice {
+                caller: id.clone(),
+                ends: ends.to_vec(),
+            };
+            found.broken(second.0, violation, &[&id.channel]);
+        }
+        if caller.ends.is_empty() && !goes_on(story, id, caller) {
+            let caller = id.clone();
+            found.broken(closed, Violation::NeverEnded { caller }, &[&id.channel]);
+        }
+        let last = story.log.calls_of(id).last();
+        let logged = last.and_then(|call| logged.get(call));
+        lost(story, limits, (id, caller, entered), logged, found);
+        if let (Some((when, end)), Some((_, outcome))) = (caller.ends.first(), logged) {
+            differ(id, caller, (*when, end), outcome, found);
+        }
+    }
+}
+
+/// How each call left in the log.
+fn logged<'a>(story: &'a Story, found: &mut Findings) -> BTreeMap<u64, (When, &'a Outcome)> {
+    let mut left = BTreeMap::new();
+    for told in &story.log.events {
+        if let Event::CallLeft { call, outcome, .. } = &told.event
+            && left.insert(call.0, (told.when, outcome)).is_some()
+        {
+            found.broken(told.when, Violation::LeftTwiceInLog { call: call.0 }, &[]);
+        }
+    }
+    left
+}
+
+/// A caller without an end is right where he talks, or is known to wait, at the last look.
+fn goes_on(story: &Story, id: &Channel, caller: &Caller) -> bool {
+    let talks = caller.talks.iter().any(|talk| talk.to.is_none());
+    let standing = story.standing.as_ref();
+    talks || standing.is_some_and(|(_, standing)| standing.waiting.contains(id))
+}
+
+fn lost(
+    story: &Story,
+    limits: &Limits,
+    (id, caller, entered): (&Channel, &Caller, &Entered),
+    logged: Option<&(When, &Outcome)>,
+    found: &mut Findings,
+) {
+    let seen = caller.ends.first().and_then(|(when, _)| {
+        let Fate::Lost(how) = Fate::of(caller) else {
+            return None;
+        };
+        Some((*when, how))
+    });
+    let logged = logged.and_then(|(when, outcome)| {
+        (**outcome == Outcome::Lost).then(|| (*when, "lost in the log".to_owned()))
+    });
+    let Some((when, how)) = seen.or(logged) else {
+        return;
+    };
+    let from = entered.when.early();
+    let to = when.late().saturating_add(limits.clean_ms);
+    let cut = story
+        .faults
+        .iter()
+        .any(|fault| fault.cut.contains(&id.pbx) && fault.meets(from, when.late()));
+    if !cut && !story.died(&id.pbx, from, to) {
+        let caller = id.clone();
+        found.broken(
+            when,
+            Violation::LostWithoutCause { caller, how },
+            &[&id.channel],
+        );
+    }
+}
+
+/// What the dialplan or the bridges saw must be what the log says. A caller who hung up may have
+/// crossed any other end, and one sent away for want of a quorum any decision.
+fn differ(
+    id: &Channel,
+    caller: &Caller,
+    (when, end): (When, &End),
+    outcome: &Outcome,
+    found: &mut Findings,
+) {
+    let fits = match (Fate::of(caller), end) {
+        (Fate::Answered, _) => matches!(outcome, Outcome::Answered { .. }),
+        (Fate::NoQuorum, _) => true,
+        (_, End::Dialplan { status }) => {
+            outcome.queue_status().is_some_and(|known| known == status)
+        }
+        _ => true,
+    };
+    if !fits {
+        let violation = Violation::OutcomesDiffer {
+            caller: id.clone(),
+            seen: Fate::of(caller).word().to_owned(),
+            logged: outcome.word().to_owned(),
+        };
+        found.broken(when, violation, &[&id.channel]);
+    }
+}
