@@ -11,7 +11,6 @@ use openraft::error::ClientWriteError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::clock::wall_ms;
 use crate::node::Node;
 use crate::types::{BATCH_BYTES, Batch, Blob, Item};
 use crate::{Machine, codec, fence};
@@ -67,7 +66,7 @@ pub fn batch<M: Machine>(
         origin: node.state.origin,
         seq,
         at_ms: node.state.clock.now_ms(),
-        wall_ms: wall_ms(),
+        wall_ms: node.config.world.wall_ms(),
         items: codec::encode(&items)?.into(),
     })
 }

@@ -3,7 +3,8 @@
 //! had when it took office, so no wall clock ever matters.
 
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 #[derive(Debug)]
 pub struct Clock {
@@ -33,11 +34,4 @@ impl Clock {
     fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Instant)> {
         self.base.lock().unwrap_or_else(|e| e.into_inner())
     }
-}
-
-/// This machine's wall clock in milliseconds since 1970; for display only.
-pub fn wall_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
 }

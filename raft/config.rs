@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use subtle::ConstantTimeEq;
 
-use crate::Faults;
+use crate::{Faults, World};
 
 /// Longest name of a node, in bytes.
 const NAME_MAX: usize = 64;
@@ -52,6 +52,8 @@ pub struct Config {
     pub journal_max_age_ms: u64,
     /// Faults that tests inject. Without effect unless a test sets one.
     pub faults: Faults,
+    /// The machine to run on: the real one, unless a simulation gives another.
+    pub world: World,
 }
 
 impl Default for Config {
@@ -74,6 +76,7 @@ impl Default for Config {
             journal_max_events: 2_000_000,
             journal_max_age_ms: 90 * 24 * 3_600_000,
             faults: Faults::default(),
+            world: World::default(),
         }
     }
 }

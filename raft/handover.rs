@@ -1,9 +1,10 @@
 //! Handing leadership over.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::ServerState;
+use tokio::time::Instant;
 
 use crate::net::wire::{Elect, Kind};
 use crate::node::Node;

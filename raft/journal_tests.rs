@@ -1,6 +1,9 @@
 //! The journal: both indexes, bounds, restarts and what a crash may leave.
 
+use std::fs;
+
 use super::*;
+use crate::tree::sled_tree::marker;
 
 fn batch(index: u64, events: &[u64]) -> Arc<EventBatch<u64>> {
     let (at_ms, wall_ms, events) = (index * 10, 1, events.to_vec());
@@ -15,6 +18,7 @@ fn batch(index: u64, events: &[u64]) -> Arc<EventBatch<u64>> {
 
 fn open(dir: &Path, max_events: u64, max_age_ms: u64) -> (Journal<u64>, bool) {
     Journal::open(
+        &World::default(),
         dir,
         Bounds {
             max_events,

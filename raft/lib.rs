@@ -19,15 +19,28 @@
 //! | --- | --- |
 //! | `log/` | segment files, vote file, the one thread that writes them |
 //! | `machine`, `snapshot`, `journal` | the applied state, its files, the events of the past |
-//! | `net/` | messages over HTTP: frames, client, server |
+//! | `net/` | messages: frames, calls, and HTTP that carries them |
 //! | `batcher`, `gate`, `fence`, `identity` | the four pieces that openraft 0.9 leaves to its user |
 //! | `bootstrap`, `members`, `handover`, `refill` | forming the cluster, changing it, moving the leader, closing the journal's gaps |
+//! | `recover` | going on alone when the quorum is lost for good, offline |
 //! | `propose`, `handle`, `node` | the way of a command, the public face, how it all hangs together |
+//! | `world`, `disk/`, `tree/`, `net/transport` | the seams: what a node takes from the machine it runs on |
+//! | `sim/` | a disk in memory that breaks on demand (feature `simulation`) |
+//!
+//! # The seams
+//!
+//! [`World`] in [`Config`] is the machine a node runs on: a disk (with the journal's tree on it), a
+//! wire to the other nodes, a wall clock, and whether there are threads. The default is the real
+//! one. With another disk and wire and no threads the very same code runs in one thread of tokio's
+//! paused time, without a file, a socket or a thread of its own: every sleep is virtual, and what
+//! is random comes from the system's `getrandom` (the election timeouts, ids and hash seeds too), so
+//! a process that seeds that has the same run every time. `tests/common/virtual_cluster.rs` is the
+//! smallest example.
 //!
 //! A data folder holds `node.json` (who this is), `LOCK`, `log/` (segments and `vote`), `snap/` and
-//! `journal/`. Only the journal may be lost without harm: it is filled again from a peer.
+//! `journal/`; after a recovery `recovered-N/` holds the log and the snapshots. Only the journal may be lost without harm: it is filled again from a peer.
 //!
-//! What it deliberately does not do: TLS (its place is in `net`), reads from followers without a
+//! What it deliberately does not do: TLS (its place is in `net/http` and `net/server`), reads from followers without a
 //! quorum round other than plain local ones, and repair of a damaged disk (the node is replaced).
 
 mod batcher;
@@ -36,6 +49,10 @@ mod clock;
 mod codec_impl;
 mod config;
 mod disk;
+#[cfg(test)]
+mod disk_tests;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod faults;
 mod fence;
@@ -51,12 +68,18 @@ mod members;
 mod net;
 mod node;
 mod propose;
+mod recover;
 mod refill;
+mod runtime;
+#[cfg(feature = "simulation")]
+pub mod sim;
 mod snapshot;
 mod status;
 #[cfg(test)]
 mod test_machine;
+mod tree;
 mod types;
+mod world;
 
 /// Encoding of everything that is stored or sent: bincode 2, `config::standard()`.
 pub mod codec {
@@ -73,7 +96,17 @@ pub use error::{ClusterError, ProposeError, StartError};
 pub use faults::Faults;
 pub use handle::Raft;
 pub use journal::{Journal, JournalError, Record};
-pub use status::{Applied, EventBatch, Health, Leadership, Member, PeerStatus, Role, Status};
+pub use recover::{Found, RecoverError, Recovered, Survivor};
+pub use status::{Applied, EventBatch, Health, Lead, Leadership, Member, PeerStatus, Role, Status};
+
+pub use world::World;
+
+/// The seams to the machine a node runs on: see [`World`].
+pub mod seams {
+    pub use crate::disk::{Disk, DiskFile, Files, Lock};
+    pub use crate::net::transport::{Call, CallError, Door, Listener, Refusal, Wire, knock};
+    pub use crate::tree::{Change, Tree, Visit};
+}
 
 /// When and where in the log a command is applied; the same on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

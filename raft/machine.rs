@@ -18,7 +18,7 @@ use crate::types::{
     BATCH_BYTES, Batch, Entry, Item, LogId, Outcome, SnapshotMeta, StorageError, StoredMembership,
     Types,
 };
-use crate::{EventBatch, Machine, Stamp, StartError, codec};
+use crate::{EventBatch, Machine, Stamp, StartError, World, codec};
 
 /// Events that a slow reader may fall behind, in entries.
 const EVENTS: usize = 4096;
@@ -30,6 +30,7 @@ pub struct State<M: Machine> {
     events: broadcast::Sender<Arc<EventBatch<M::Event>>>,
     pub clock: Clock,
     pub journal: Journal<M::Event>,
+    world: World,
     dir: PathBuf,
     /// Random number of this process, see [`Batch::origin`].
     pub origin: u64,
@@ -51,14 +52,15 @@ struct Inner<M> {
 impl<M: Machine> State<M> {
     /// Restores the newest good snapshot in `dir`, or begins empty.
     pub fn open(
+        world: World,
         dir: PathBuf,
         journal: Journal<M::Event>,
         origin: u64,
         fatal: watch::Sender<Option<String>>,
     ) -> Result<Self, StartError> {
-        create_dir(&dir).map_err(io_at("cannot create", &dir))?;
+        create_dir(&*world.disk, &dir).map_err(io_at("cannot create", &dir))?;
         let mut inner = Inner::default();
-        if let Some((path, bytes)) = snapshot::newest(&dir)? {
+        if let Some((path, bytes)) = snapshot::newest(&*world.disk, &dir)? {
             inner = restore(&bytes).map_err(|what| StartError::Damaged {
                 file: path,
                 offset: 0,
@@ -77,6 +79,7 @@ impl<M: Machine> State<M> {
             events,
             clock,
             journal,
+            world,
             dir,
             origin,
             fatal,
@@ -273,23 +276,27 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
         let (state, meta) = (self.state.clone(), meta.clone());
-        let installed = tokio::task::spawn_blocking(move || {
+        // Noted durably before the snapshot is, or a power cut could leave the gap unknown.
+        let before = state.last().map_or(0, |l| l.index);
+        let upto = meta.last_log_id.map_or(0, |l| l.index);
+        state.journal.note_gap(before, upto);
+        state.journal.checkpoint().await;
+        let world = state.world.clone();
+        let installed = world.block(move || {
             let packed = snapshot.into_inner();
             let mut inner: Inner<M> =
                 restore(&packed).map_err(|e| format!("cannot install a snapshot: {e}"))?;
             inner.last = meta.last_log_id;
             inner.membership = meta.last_membership.clone();
-            let saved = snapshot::save(&state.dir, &meta, &packed);
+            let saved = snapshot::save(&*state.world.disk, &state.dir, &meta, &packed);
             saved.map_err(|e| format!("cannot save a snapshot in {}: {e}", state.dir.display()))?;
             let (index, at_ms, wall_ms) = (
                 inner.last.map_or(0, |l| l.index),
                 inner.at_ms,
                 inner.wall_ms,
             );
-            let before = state.last().map_or(0, |l| l.index);
             *state.inner_mut() = inner;
             state.clock.rebase(at_ms);
-            state.journal.note_gap(before, index);
             Ok((index, at_ms, wall_ms))
         });
         let installed = installed.await.unwrap_or_else(|e| Err(e.to_string()));
@@ -307,9 +314,9 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
-        let dir = self.state.dir.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let newest = snapshot::newest(&dir).map_err(|e| e.to_string())?;
+        let (disk, dir) = (self.state.world.disk.clone(), self.state.dir.clone());
+        let read = self.state.world.block(move || {
+            let newest = snapshot::newest(&*disk, &dir).map_err(|e| e.to_string())?;
             let Some((_, packed)) = newest else {
                 return Ok(None);
             };
@@ -335,7 +342,8 @@ impl<M: Machine> RaftSnapshotBuilder<Types> for Builder<M> {
         // What is in a snapshot is not replayed, so its events must be durable in the journal.
         self.state.journal.checkpoint().await;
         let (inner, state) = (self.inner.clone(), self.state.clone());
-        let built = tokio::task::spawn_blocking(move || {
+        let world = state.world.clone();
+        let built = world.block(move || {
             let (term, index) = inner.last.map_or((0, 0), |l| (l.leader_id.term, l.index));
             let meta = SnapshotMeta {
                 last_log_id: inner.last,
@@ -351,7 +359,7 @@ impl<M: Machine> RaftSnapshotBuilder<Types> for Builder<M> {
             let machine = inner.machine.snapshot();
             let machine = machine.map_err(|e| format!("the machine gave no snapshot: {e}"))?;
             let packed = snapshot::pack(M::SCHEMA, &head, &machine)?;
-            let saved = snapshot::save(&state.dir, &meta, &packed);
+            let saved = snapshot::save(&*state.world.disk, &state.dir, &meta, &packed);
             saved.map_err(|e| format!("cannot save a snapshot in {}: {e}", state.dir.display()))?;
             Ok(Snapshot {
                 meta,
@@ -376,9 +384,11 @@ mod tests {
             max_events: 100,
             max_age_ms: 1000,
         };
-        let (journal, _) = Journal::open(&dir.join("journal"), bounds, |_| None).unwrap();
+        let (journal, _) =
+            Journal::open(&World::default(), &dir.join("journal"), bounds, |_| None).unwrap();
         let fatal = watch::Sender::new(None);
-        let state = Arc::new(State::open(dir.join("snap"), journal, 7, fatal).unwrap());
+        let state =
+            Arc::new(State::open(World::default(), dir.join("snap"), journal, 7, fatal).unwrap());
         (state.clone(), Applier::new(state))
     }
 

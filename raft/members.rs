@@ -1,13 +1,14 @@
 //! Changing who belongs to the cluster. Any node takes the request, the leader carries it out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::ChangeMembers;
+use tokio::time::Instant;
 
 use crate::bootstrap::HELLO;
 use crate::handover::step_down;
-use crate::net::links::CallError;
+use crate::net::transport::CallError;
 use crate::net::wire::{Admin, AdminReply, Adopt, Introduction, Kind};
 use crate::node::Node;
 use crate::types::NodeId;

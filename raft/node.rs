@@ -3,23 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::http::StatusCode;
+use futures_util::future::{BoxFuture, FutureExt};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{RaftMetrics, ServerState, SnapshotPolicy};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::batcher::{self, Group};
+use crate::disk::io_at;
 use crate::error::REPLACE_ME;
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal};
 use crate::log::{LogStore, LogView, Options};
 use crate::machine::{Applier, State};
+use crate::net::http::Http;
 use crate::net::links::{Links, Network};
-use crate::net::server::{self, Handler, Refusal};
+use crate::net::transport::{Door, Refusal};
 use crate::net::wire::{
     self, Admin, Adopt, Chunk, Elect, Forward, Head, Introduction, JournalPart, JournalSince, Kind,
     Pong,
@@ -27,7 +30,7 @@ use crate::net::wire::{
 use crate::propose::FORWARDS;
 use crate::types::{Core, NodeId, Types};
 use crate::{
-    Config, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
+    Config, Lead, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
     members, refill,
 };
 
@@ -47,11 +50,15 @@ pub struct Node<M: Machine> {
     pub core: Core,
     pub state: Arc<State<M>>,
     pub log: LogView,
+    /// What the listener for other nodes counts.
+    pub port: Arc<holdfast_ports::Stats>,
     pub links: Arc<Links>,
     pub groups: mpsc::Sender<Group>,
     /// Places for commands on their way to the leader.
     pub forwards: Semaphore,
     pub leadership: watch::Sender<Option<Leadership>>,
+    /// Who leads, as this node sees it.
+    pub led_by: watch::Sender<Option<Lead>>,
     /// Term whose opening entry this process has applied as leader.
     pub opened: AtomicU64,
     /// Leadership is being handed over.
@@ -70,9 +77,14 @@ pub struct Node<M: Machine> {
 impl<M: Machine> Node<M> {
     pub async fn start(config: Config) -> Result<Arc<Self>, StartError> {
         config.validate()?;
-        let identity = Identity::open(&config.data_dir, &config.name)?;
-        let listener = server::bind(config.listen).await?;
-        let bound = listener.local_addr();
+        let disk = config.world.disk.clone();
+        let identity = Identity::open(disk, &config.data_dir, &config.name)?;
+        let wire = match config.world.wire.clone() {
+            Some(wire) => wire,
+            None => Arc::new(Http::new()?),
+        };
+        let listener = wire.bind(config.listen).await?;
+        let bound = listener.addr();
         let bound = bound.map_err(|source| StartError::Listen {
             addr: config.listen.to_string(),
             source,
@@ -84,21 +96,15 @@ impl<M: Machine> Node<M> {
         let fatal = watch::Sender::new(None);
         let origin = rand::random::<u64>() | 1;
         let (log, view, state) = open_stores::<M>(&config, &identity, origin, &fatal)?;
-        if identity.is_new {
-            let kept = identity.keep();
-            kept.map_err(crate::disk::io_at(
-                "cannot write node.json in",
-                &config.data_dir,
-            ))?;
-        }
         let id = identity.id();
         let links = Links::new(
             id,
             &config.name,
             identity.cluster(),
             config.secret.clone(),
+            wire,
             config.faults.clone(),
-        )?;
+        );
         let links = Arc::new(links);
         let network = Network {
             links: links.clone(),
@@ -125,10 +131,12 @@ impl<M: Machine> Node<M> {
             core,
             state,
             log: view,
+            port: listener.stats(),
             links,
             groups,
             forwards: Semaphore::new(FORWARDS),
             leadership: watch::Sender::new(None),
+            led_by: watch::Sender::new(None),
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
             leader_heard: Mutex::new(None),
@@ -138,11 +146,7 @@ impl<M: Machine> Node<M> {
             changes: tokio::sync::Mutex::new(()),
             tasks: Mutex::default(),
         });
-        node.spawn(server::serve(
-            listener,
-            node.clone(),
-            node.closing.subscribe(),
-        ));
+        node.spawn(listener.serve(node.clone(), node.closing.subscribe()));
         if let Err(e) = bootstrap::check_cluster(&node).await {
             node.stop().await;
             return Err(e);
@@ -212,6 +216,12 @@ impl<M: Machine> Node<M> {
         *self.closing.borrow()
     }
 
+    /// Whether the disk or the core failed: then nothing is promised any more, and waiting for the
+    /// core to change its mind would be a loop without a pause.
+    pub fn has_broken(&self) -> bool {
+        self.fatal.borrow().is_some() || self.core.server_metrics().has_changed().is_err()
+    }
+
     /// How long ago a leader was heard.
     pub fn leader_silence(&self) -> Option<Duration> {
         lock(&self.leader_heard).map(|at| at.elapsed())
@@ -219,6 +229,17 @@ impl<M: Machine> Node<M> {
 
     fn note_leader(&self) {
         *lock(&self.leader_heard) = Some(Instant::now());
+    }
+
+    /// This node must not go on: says why, once.
+    pub fn fail(&self, why: String) {
+        if !self.is_closing() {
+            self.fatal.send_if_modified(|old| {
+                let first = old.is_none();
+                old.get_or_insert(why);
+                first
+            });
+        }
     }
 
     pub fn introduction(&self) -> Introduction {
@@ -234,19 +255,21 @@ impl<M: Machine> Node<M> {
                 .into_iter()
                 .map(|(id, m)| (m.name, id))
                 .collect(),
+            before: self.identity.before(),
         }
     }
 }
 
-/// Opens log, journal and state, and checks that they fit together.
-fn open_stores<M: Machine>(
+/// Opens log, journal and state, checks that they fit together, and keeps a new identity.
+pub(crate) fn open_stores<M: Machine>(
     config: &Config,
     identity: &Identity,
     origin: u64,
     fatal: &watch::Sender<Option<String>>,
 ) -> Result<(LogStore, LogView, Arc<State<M>>), StartError> {
-    let dir = &config.data_dir;
+    let dir = &identity.store_dir();
     let options = Options {
+        world: config.world.clone(),
         dir: dir.join("log"),
         segment_bytes: config.segment_bytes,
         faults: config.faults.clone(),
@@ -256,7 +279,7 @@ fn open_stores<M: Machine>(
     let (log, view) = LogStore::open(options, identity.is_new)?;
     if identity.is_new && !log.is_pristine() {
         return Err(StartError::Damaged {
-            file: dir.join("node.json"),
+            file: config.data_dir.join("node.json"),
             offset: 0,
             what: "the file is missing".into(),
             todo: REPLACE_ME,
@@ -266,8 +289,14 @@ fn open_stores<M: Machine>(
         max_events: config.journal_max_events,
         max_age_ms: config.journal_max_age_ms,
     };
-    let (journal, empty) = Journal::open(&dir.join("journal"), bounds, M::subject)?;
-    let state = State::open(dir.join("snap"), journal, origin, fatal.clone())?;
+    let (journal, empty) = Journal::open(
+        &config.world,
+        &config.data_dir.join("journal"),
+        bounds,
+        M::subject,
+    )?;
+    let world = config.world.clone();
+    let state = State::open(world, dir.join("snap"), journal, origin, fatal.clone())?;
     let state = Arc::new(state);
     if log.purged() > state.last() {
         let (purged, last) = (log.purged(), state.last());
@@ -280,6 +309,10 @@ fn open_stores<M: Machine>(
     }
     if empty && let Some(last) = state.last() {
         state.journal.note_gap(0, last.index);
+    }
+    if identity.is_new {
+        let kept = identity.keep();
+        kept.map_err(io_at("cannot write node.json in", dir))?;
     }
     Ok((log, view, state))
 }
@@ -305,11 +338,33 @@ fn core_config(config: &Config) -> Result<openraft::Config, StartError> {
     core.validate().map_err(|e| StartError::Core(e.to_string()))
 }
 
-impl<M: Machine> Handler for Node<M> {
-    fn knows(&self, token: &[u8]) -> bool {
-        self.links.secret().matches(token)
+impl<M: Machine> Door for Node<M> {
+    fn admits(&self, token: &[u8], kind: &str) -> Result<usize, Refusal> {
+        if !self.links.secret().matches(token) {
+            let why = "the cluster secret is missing or wrong; set the same one on every node";
+            return Err(Refusal::new(401, why));
+        }
+        Ok(kind_of(kind)?.limit())
     }
 
+    fn answer<'a>(
+        &'a self,
+        kind: &'a str,
+        body: &'a [u8],
+    ) -> BoxFuture<'a, Result<Vec<u8>, Refusal>> {
+        let answer = async move {
+            let (head, message) = wire::unpack(body).map_err(Refusal::bad)?;
+            self.handle(kind_of(kind)?, head, message).await
+        };
+        answer.boxed()
+    }
+}
+
+fn kind_of(name: &str) -> Result<Kind, Refusal> {
+    Kind::from_name(name).ok_or_else(|| Refusal::new(404, "there is no such message"))
+}
+
+impl<M: Machine> Node<M> {
     async fn handle(&self, kind: Kind, head: Head, message: &[u8]) -> Result<Vec<u8>, Refusal> {
         self.check(kind, &head)?;
         let reply = match kind {
@@ -362,41 +417,32 @@ impl<M: Machine> Handler for Node<M> {
             Kind::Journal => {
                 let JournalSince { after, limit } = read(kind, message)?;
                 let records = self.state.journal.raw_after(after, limit.min(1000));
-                let records = records
-                    .map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+                let records = records.map_err(|e| Refusal::new(500, e.to_string()))?;
                 wire::pack_reply(&JournalPart { records })
             }
         };
-        reply.map_err(|e| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))
+        reply.map_err(|e| Refusal::new(500, e.to_string()))
     }
-}
 
-impl<M: Machine> Node<M> {
     /// Whether the sender may speak to this node, and means it.
     fn check(&self, kind: Kind, head: &Head) -> Result<(), Refusal> {
         if self.links.is_cut(&head.name) {
-            return Err(Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "cut by a test",
-            ));
+            return Err(Refusal::new(503, "cut by a test"));
         }
         if self.is_closing() {
-            return Err(Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "shutting down",
-            ));
+            return Err(Refusal::new(503, "shutting down"));
         }
         if head.to != 0 && head.to != self.id {
             let (name, id, to) = (&self.config.name, self.id, head.to);
             let why = format!("this is {name} with id {id:016x}, not {to:016x}");
-            return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
+            return Err(Refusal::new(421, why));
         }
         if !kind.is_open() {
             let own = self.links.cluster();
             if own != Some(head.cluster) {
                 let (own, theirs) = (own.unwrap_or(0), head.cluster);
                 let why = format!("this node is of cluster {own:016x}, not {theirs:016x}");
-                return Err(Refusal::new(StatusCode::FORBIDDEN, why));
+                return Err(Refusal::new(403, why));
             }
             self.links.heard_from(head.from);
         }
@@ -414,15 +460,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Whether storage or the core broke; then the reason is told once.
 pub fn note_core_failure<M: Machine>(node: &Node<M>, metrics: &Metrics) {
-    if let Err(e) = &metrics.running_state
-        && !node.is_closing()
-    {
-        let why = format!("the consensus core stopped: {e}");
-        node.fatal.send_if_modified(|old| {
-            let first = old.is_none();
-            old.get_or_insert(why);
-            first
-        });
+    if let Err(e) = &metrics.running_state {
+        node.fail(format!("the consensus core stopped: {e}"));
     }
 }
 

@@ -5,14 +5,13 @@
 //! ```
 //! The file is also what travels to another node, so the receiver checks the same things.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::StartError;
 use crate::codec;
-use crate::disk::{io_at, write_atomic};
+use crate::disk::{Disk, io_at, write_atomic};
 use crate::types::SnapshotMeta;
 
 const MAGIC: &[u8; 4] = b"HFSN";
@@ -72,22 +71,27 @@ pub fn unpack(bytes: &[u8]) -> Result<(u16, Head, &[u8]), String> {
 }
 
 /// Writes the file durably and removes all but the newest ones.
-pub fn save(dir: &Path, meta: &SnapshotMeta, packed: &[u8]) -> std::io::Result<()> {
+pub fn save(
+    disk: &dyn Disk,
+    dir: &Path,
+    meta: &SnapshotMeta,
+    packed: &[u8],
+) -> std::io::Result<()> {
     let (term, index) = meta
         .last_log_id
         .map_or((0, 0), |l| (l.leader_id.term, l.index));
-    write_atomic(&dir.join(format!("{term}-{index}.snap")), &[packed])?;
-    let files = list(dir).map_err(|e| std::io::Error::other(e.to_string()))?;
+    write_atomic(disk, &dir.join(format!("{term}-{index}.snap")), packed)?;
+    let files = list(disk, dir).map_err(|e| std::io::Error::other(e.to_string()))?;
     for (_, old) in files.iter().skip(KEEP) {
-        fs::remove_file(old)?;
+        disk.remove(old)?;
     }
     Ok(())
 }
 
 /// Packed bytes of the newest good snapshot; a bad one is passed over with a warning.
-pub fn newest(dir: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, StartError> {
-    for (_, path) in list(dir)? {
-        let bytes = fs::read(&path).map_err(io_at("cannot read", &path))?;
+pub fn newest(disk: &dyn Disk, dir: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, StartError> {
+    for (_, path) in list(disk, dir)? {
+        let bytes = disk.read(&path).map_err(io_at("cannot read", &path))?;
         match unpack(&bytes) {
             Ok(_) => return Ok(Some((path, bytes))),
             Err(why) => tracing::warn!(file = %path.display(), why, "passed over a snapshot"),
@@ -100,10 +104,9 @@ pub fn newest(dir: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, StartError> {
 type Age = (u64, u64);
 
 /// All snapshot files, newest first.
-fn list(dir: &Path) -> Result<Vec<(Age, PathBuf)>, StartError> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Age, PathBuf)>, StartError> {
     let mut files = Vec::new();
-    for file in fs::read_dir(dir).map_err(io_at("cannot list", dir))? {
-        let path = file.map_err(io_at("cannot list", dir))?.path();
+    for path in disk.list(dir).map_err(io_at("cannot list", dir))? {
         let name = path
             .file_name()
             .and_then(|n| n.to_str())
@@ -121,7 +124,10 @@ fn list(dir: &Path) -> Result<Vec<(Age, PathBuf)>, StartError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::disk::Files;
 
     #[test]
     fn every_flipped_bit_and_every_cut_of_a_snapshot_is_found() {
@@ -157,9 +163,14 @@ mod tests {
                 at_ms: index,
                 wall_ms: 0,
             };
-            save(dir.path(), &meta, &pack(1, &head, b"s").unwrap()).unwrap();
+            save(&Files, dir.path(), &meta, &pack(1, &head, b"s").unwrap()).unwrap();
         }
-        let at = |dir: &Path| unpack(&newest(dir).unwrap().unwrap().1).unwrap().1.at_ms;
+        let at = |dir: &Path| {
+            unpack(&newest(&Files, dir).unwrap().unwrap().1)
+                .unwrap()
+                .1
+                .at_ms
+        };
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(at(dir.path()), 10);
         fs::write(dir.path().join("1-10.snap"), b"HFSN").unwrap();

@@ -35,15 +35,19 @@ impl SimPbx {
     /// Starts it on its address of the block.
     pub async fn start(block: &Block, name: &str) -> Result<SimPbx, LabError> {
         let mut config = sim::SimConfig::new(name);
-        config.listen = SocketAddr::from((block.pbx(name), 8088));
+        // On hosts of their own the simulator is at the observer's, who reaches it whatever is cut;
+        // what the node reaches is the proxy, which stands on the host.
+        config.listen = match block.hosts() {
+            Some(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+            None => SocketAddr::from((block.pbx(name), 8088)),
+        };
         config.username = ARI_USER.into();
         config.password = ARI_PASSWORD.into();
         config.app = APP.into();
         config.contexts.push("lab-after".into());
         let refused = |error: sim::SimError| LabError::Refused(error.to_string());
         let sim = sim::SimAsterisk::start(config).await.map_err(refused)?;
-        let listen = SocketAddr::from((block.pbx(name), 8188));
-        let proxy = Proxy::start(listen, sim.addr()).await?;
+        let proxy = Proxy::before(block, name, sim.addr()).await?;
         Ok(SimPbx {
             name: name.into(),
             sim,
@@ -249,6 +253,13 @@ impl std::fmt::Debug for SimPhone {
 }
 
 impl SimPhone {
+    /// The phone of somebody who decides anew at each ring, by chance.
+    pub fn with_person(pbx: &SimPbx, number: &str, person: sim::Person) -> SimPhone {
+        SimPhone {
+            phone: pbx.sim.phone(number, sim::Habit::Person(person)),
+        }
+    }
+
     /// The simulator's phone.
     pub fn inner(&self) -> &sim::Phone {
         &self.phone

@@ -4,23 +4,22 @@
 //! failed fsync is unknown, so nothing is written or confirmed any more.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::storage::LogFlushed;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::index::Index;
 use super::segment::{self, HEADER_LEN};
 use super::vote::{self, Hard};
-use crate::Faults;
-use crate::disk::sync_dir;
+use crate::disk::DiskFile;
 use crate::types::{LogId, Types, Vote};
+use crate::{Faults, World};
 
 /// A block holds at most this many entries,
 const BLOCK_ENTRIES: usize = 4096;
@@ -58,6 +57,8 @@ pub struct Gauges {
     fsyncs: Mutex<VecDeque<u32>>,
     /// Committed log id to go down with the next block.
     pub committed: Mutex<Option<LogId>>,
+    /// Last committed log id that the core told.
+    pub known_committed: Mutex<Option<LogId>>,
 }
 
 impl Gauges {
@@ -82,6 +83,7 @@ impl Gauges {
 }
 
 pub struct Writer {
+    pub world: World,
     pub dir: PathBuf,
     pub hard: Hard,
     pub active: Option<Active>,
@@ -96,17 +98,26 @@ pub struct Writer {
 
 /// The segment that is written to.
 pub struct Active {
-    pub file: File,
+    pub file: Box<dyn DiskFile>,
     pub number: u64,
     pub len: u64,
 }
 
+/// A change that the disk keeps or refuses.
+enum Work<'a> {
+    /// Entries from this index on. Without any only the committed index goes down.
+    Put(u64, &'a [Vec<u8>]),
+    Save(Hard),
+    Truncate(u64),
+    Purge(LogId),
+}
+
 impl Writer {
-    pub fn run(mut self, mut ops: mpsc::Receiver<Op>) {
+    pub async fn run(mut self, mut ops: mpsc::Receiver<Op>) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                match ops.blocking_recv() {
+                match ops.recv().await {
                     Some(op) => waiting.push_back(op),
                     None => return,
                 }
@@ -122,24 +133,24 @@ impl Writer {
                     entries,
                     done,
                 }) => {
-                    self.append(first, entries, done, &mut waiting);
+                    self.append(first, entries, done, &mut waiting).await;
                 }
                 Some(Op::Vote { vote, done }) => {
                     let hard = Hard {
                         vote: Some(vote),
                         ..self.hard
                     };
-                    let _ = done.send(self.guard("write the vote", |w| w.save(hard)));
+                    let _ = done.send(self.guard(Work::Save(hard)).await);
                 }
                 Some(Op::Truncate { since, done }) => {
-                    let _ = done.send(self.guard("truncate the log", |w| w.truncate(since)));
+                    let _ = done.send(self.guard(Work::Truncate(since)).await);
                 }
                 Some(Op::Purge { upto }) => {
                     // An error has poisoned the store, which is how the core hears of it.
-                    let _ = self.guard("purge the log", |w| w.purge(upto));
+                    let _ = self.guard(Work::Purge(upto)).await;
                 }
                 Some(Op::Stop { done }) => {
-                    let _ = self.guard("write the committed index", |w| w.put(0, &[]));
+                    let _ = self.guard(Work::Put(0, &[])).await;
                     let _ = done.send(());
                     return;
                 }
@@ -149,7 +160,7 @@ impl Writer {
     }
 
     /// Writes these entries and those of the appends that wait directly behind.
-    fn append(
+    async fn append(
         &mut self,
         first: u64,
         mut entries: Vec<Vec<u8>>,
@@ -174,7 +185,7 @@ impl Writer {
             entries.extend(more);
             dones.push(done);
         }
-        let result = self.guard("append to the log", |w| w.put(first, &entries));
+        let result = self.guard(Work::Put(first, &entries)).await;
         for done in dones {
             let copy = match &result {
                 Ok(()) => Ok(()),
@@ -184,17 +195,19 @@ impl Writer {
         }
     }
 
-    fn guard(
-        &mut self,
-        what: &str,
-        work: impl FnOnce(&mut Self) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Does it, unless the disk broke before; remembers if it breaks now.
+    async fn guard(&mut self, work: Work<'_>) -> io::Result<()> {
         if self.poisoned {
             return Err(io::Error::other(
                 "the store is poisoned by an earlier error of the disk",
             ));
         }
-        let result = work(self);
+        let (what, result) = match work {
+            Work::Put(first, entries) => ("append to the log", self.put(first, entries).await),
+            Work::Save(hard) => ("write the vote", self.save(hard).await),
+            Work::Truncate(since) => ("truncate the log", self.truncate(since).await),
+            Work::Purge(upto) => ("purge the log", self.purge(upto).await),
+        };
         if let Err(e) = &result {
             self.poisoned = true;
             let why = format!("cannot {what} in {}: {e}", self.dir.display());
@@ -209,7 +222,7 @@ impl Writer {
     }
 
     /// Writes the entries; without any only the committed index, if there is a place for it.
-    fn put(&mut self, first: u64, entries: &[Vec<u8>]) -> io::Result<()> {
+    async fn put(&mut self, first: u64, entries: &[Vec<u8>]) -> io::Result<()> {
         if entries.is_empty() && (self.active.is_none() || lock(&self.gauges.committed).is_none()) {
             return Ok(());
         }
@@ -218,26 +231,31 @@ impl Writer {
             .as_ref()
             .is_none_or(|a| a.len >= self.segment_bytes)
         {
-            self.open_segment()?;
+            self.open_segment().await?;
         }
-        self.write_block(None, first, entries)
+        self.write_block(None, first, entries).await
     }
 
     /// Writes one block and makes it durable.
-    fn write_block(
+    async fn write_block(
         &mut self,
         void_since: Option<u64>,
         first: u64,
         entries: &[Vec<u8>],
     ) -> io::Result<()> {
+        let sync_time = self.sync_time();
         let Some(active) = &mut self.active else {
             return Err(io::Error::other("there is no open segment"));
         };
         let committed = lock(&self.gauges.committed).take();
         let (number, at) = (active.number, active.len);
         let (block, places) = segment::block(number, at, committed, void_since, entries);
-        active.file.write_all_at(&block, at)?;
-        sync(&active.file, &self.faults, &self.gauges)?;
+        active.file.write_at(&block, at)?;
+        let begun = Instant::now();
+        self.world.pause(sync_time).await;
+        check(&self.faults)?;
+        active.file.sync()?;
+        self.gauges.note(begun.elapsed());
         active.len += block.len() as u64;
         self.gauges
             .log_bytes
@@ -246,23 +264,23 @@ impl Writer {
         Ok(())
     }
 
-    fn open_segment(&mut self) -> io::Result<()> {
+    async fn open_segment(&mut self) -> io::Result<()> {
         let number = self.next_number;
         let path = self.dir.join(segment::file_name(number));
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        file.write_all_at(&segment::header(number), 0)?;
-        file.sync_all()?;
-        sync_dir(&self.dir)?;
+        let file = self.world.disk.create(&path, false)?;
+        file.write_at(&segment::header(number), 0)?;
+        file.sync()?;
+        self.world.disk.sync_dir(&self.dir)?;
         self.next_number += 1;
         self.gauges
             .log_bytes
             .fetch_add(HEADER_LEN as u64, Ordering::Relaxed);
         lock(&self.index).opened(number, path);
+        self.save(Hard {
+            newest: Some(number),
+            ..self.hard
+        })
+        .await?;
         self.active = Some(Active {
             file,
             number,
@@ -271,7 +289,7 @@ impl Writer {
         Ok(())
     }
 
-    fn save(&mut self, hard: Hard) -> io::Result<()> {
+    async fn save(&mut self, hard: Hard) -> io::Result<()> {
         if hard.vote < self.hard.vote || hard.purged < self.hard.purged {
             let (old, new) = (self.hard, hard);
             return Err(io::Error::other(format!("{new:?} would go behind {old:?}")));
@@ -280,8 +298,9 @@ impl Writer {
             return Ok(());
         }
         let begun = Instant::now();
+        self.world.pause(self.sync_time()).await;
         check(&self.faults)?;
-        vote::write(&self.dir, &hard)?;
+        vote::write(&*self.world.disk, &self.dir, &hard)?;
         self.gauges.note(begun.elapsed());
         self.hard = hard;
         Ok(())
@@ -289,64 +308,54 @@ impl Writer {
 
     /// Notes that everything from `since` on is void. One block, so a crash leaves all or nothing
     /// of it; what it voids stays in the file until the segment is purged.
-    fn truncate(&mut self, since: u64) -> io::Result<()> {
+    async fn truncate(&mut self, since: u64) -> io::Result<()> {
         lock(&self.index).truncate_places(since);
         if self.active.is_none() {
-            self.open_segment()?;
+            self.open_segment().await?;
         }
-        self.write_block(Some(since), since, &[])
+        self.write_block(Some(since), since, &[]).await
     }
 
     /// Notes how far the log is gone, then removes the segments that are gone as a whole.
-    fn purge(&mut self, upto: LogId) -> io::Result<()> {
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         if self.hard.purged >= Some(upto) {
             return Ok(());
         }
+        let (removed, empty) = lock(&self.index).purge_places(upto.index);
         self.save(Hard {
             purged: Some(upto),
+            newest: self.hard.newest.filter(|_| !empty),
             ..self.hard
-        })?;
-        let (removed, empty) = lock(&self.index).purge_places(upto.index);
+        })
+        .await?;
         if empty {
             // What is appended next need not follow on what the open segment holds.
             self.active = None;
         }
-        for path in &removed {
-            fs::remove_file(path)?;
-        }
-        if !removed.is_empty() {
-            sync_dir(&self.dir)?;
-        }
+        super::remove_all(&*self.world.disk, &self.dir, &removed)?;
         self.recount()
+    }
+
+    /// What a sync takes beside the call itself: nothing, but in tests.
+    fn sync_time(&self) -> Duration {
+        self.faults.fsync_delay() + self.world.disk.sync_time()
     }
 
     fn recount(&mut self) -> io::Result<()> {
         let mut sum = 0;
         for path in lock(&self.index).paths() {
-            sum += fs::metadata(path)?.len();
+            sum += self.world.disk.len(path)?;
         }
         self.gauges.log_bytes.store(sum, Ordering::Relaxed);
         Ok(())
     }
 }
 
-fn sync(file: &File, faults: &Faults, gauges: &Gauges) -> io::Result<()> {
-    let begun = Instant::now();
-    check(faults)?;
-    file.sync_data()?;
-    gauges.note(begun.elapsed());
-    Ok(())
-}
-
 fn check(faults: &Faults) -> io::Result<()> {
-    let delay = faults.fsync_delay();
-    if !delay.is_zero() {
-        std::thread::sleep(delay);
+    match faults.fsync_fails() {
+        true => Err(io::Error::other("injected failure of fsync")),
+        false => Ok(()),
     }
-    if faults.fsync_fails() {
-        return Err(io::Error::other("injected failure of fsync"));
-    }
-    Ok(())
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

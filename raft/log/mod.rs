@@ -6,14 +6,12 @@
 
 mod index;
 mod io;
-mod segment;
-mod vote;
+pub(crate) mod segment;
+pub(crate) mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::fs::{self, OpenOptions};
 use std::ops::{Bound, RangeBounds};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,10 +20,10 @@ use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftLogReader, StorageIOError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::disk::{create_dir, io_at, sync_dir};
+use crate::disk::{Disk, create_dir, io_at};
 use crate::error::REPLACE_ME;
 use crate::types::{Entry, LogId, NodeId, StorageError, Types, Vote};
-use crate::{Faults, StartError, codec};
+use crate::{Faults, StartError, World, codec};
 use index::{Found, Index};
 use io::{Active, Gauges, Op, Writer, lock};
 use segment::Fact;
@@ -39,6 +37,7 @@ const READ_BYTES: usize = 1024 * 1024;
 /// The log of one node. Clones are handles to the same log.
 #[derive(Clone)]
 pub struct LogStore {
+    world: World,
     index: Arc<Mutex<Index>>,
     vote: Option<Vote>,
     committed: Option<LogId>,
@@ -67,6 +66,11 @@ impl LogView {
         self.gauges.fsync_percentiles()
     }
 
+    /// Last committed log id that the core told.
+    pub fn committed(&self) -> Option<LogId> {
+        *lock(&self.gauges.known_committed)
+    }
+
     /// Highest `seq` among this process's batches that ever reached the log.
     pub fn own_batches(&self) -> u64 {
         self.own_batches.load(Ordering::Acquire)
@@ -84,6 +88,7 @@ impl LogView {
 
 /// Settings of the log.
 pub struct Options {
+    pub world: World,
     pub dir: PathBuf,
     pub segment_bytes: u64,
     pub faults: Faults,
@@ -96,14 +101,15 @@ pub struct Options {
 impl LogStore {
     /// Opens or (if `fresh`) creates the log.
     pub fn open(options: Options, fresh: bool) -> Result<(Self, LogView), StartError> {
-        let dir = options.dir;
-        create_dir(&dir).map_err(io_at("cannot create", &dir))?;
-        let segments = list(&dir)?;
-        let hard = match vote::read(&dir)? {
+        let (world, dir) = (options.world, options.dir);
+        let disk = &*world.disk;
+        create_dir(disk, &dir).map_err(io_at("cannot create", &dir))?;
+        let segments = list(disk, &dir)?;
+        let hard = match vote::read(disk, &dir)? {
             Some(hard) => hard,
             None if fresh && segments.is_empty() => {
                 let hard = Hard::default();
-                vote::write(&dir, &hard).map_err(io_at("cannot write", &vote::path(&dir)))?;
+                vote::write(disk, &dir, &hard).map_err(io_at("cannot write", &vote::path(&dir)))?;
                 hard
             }
             None => {
@@ -115,16 +121,18 @@ impl LogStore {
                 });
             }
         };
-        let loaded = load(&dir, &segments, hard)?;
+        let loaded = load(disk, &dir, &segments, hard)?;
         let gauges = Arc::new(Gauges::default());
         gauges.log_bytes.store(loaded.bytes, Ordering::Relaxed);
+        *lock(&gauges.known_committed) = loaded.committed;
         let index = Arc::new(Mutex::new(loaded.index));
         let (ops, inbox) = mpsc::channel(OPS);
         let writer = Writer {
+            world: world.clone(),
             dir: dir.clone(),
-            hard,
+            hard: loaded.hard,
             active: loaded.active,
-            next_number: segments.keys().last().map_or(0, |n| n + 1),
+            next_number: loaded.next_number,
             index: index.clone(),
             gauges: gauges.clone(),
             segment_bytes: options.segment_bytes,
@@ -132,13 +140,7 @@ impl LogStore {
             fatal: options.fatal,
             poisoned: false,
         };
-        std::thread::Builder::new()
-            .name("holdfast-log".into())
-            .spawn(move || writer.run(inbox))
-            .map_err(|source| StartError::Io {
-                what: "cannot start a thread".into(),
-                source,
-            })?;
+        world.run("holdfast-log", writer.run(inbox))?;
         let own_batches = Arc::new(AtomicU64::new(0));
         let view = LogView {
             gauges: gauges.clone(),
@@ -146,6 +148,7 @@ impl LogStore {
             own_batches: own_batches.clone(),
         };
         let store = LogStore {
+            world,
             index,
             vote: hard.vote,
             committed: loaded.committed,
@@ -207,10 +210,11 @@ impl LogStore {
         if on_disk.is_empty() {
             return Ok(entries);
         }
-        let read = tokio::task::spawn_blocking(move || {
+        let disk = self.world.disk.clone();
+        let read = self.world.block(move || {
             on_disk
                 .into_iter()
-                .map(|(at, path, place)| (at, read_entry(at, &path, place)))
+                .map(|(at, path, place)| (at, read_entry(&*disk, at, &path, place)))
                 .collect::<Vec<_>>()
         });
         let read = read
@@ -234,10 +238,9 @@ impl LogStore {
 }
 
 /// All segments by number.
-fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
     let mut segments = BTreeMap::new();
-    for file in fs::read_dir(dir).map_err(io_at("cannot list", dir))? {
-        let path = file.map_err(io_at("cannot list", dir))?.path();
+    for path in disk.list(dir).map_err(io_at("cannot list", dir))? {
         let name = path
             .file_name()
             .and_then(|n| n.to_str())
@@ -250,20 +253,28 @@ fn list(dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
 }
 
 struct Loaded {
+    hard: Hard,
     index: Index,
     active: Option<Active>,
+    next_number: u64,
     committed: Option<LogId>,
     bytes: u64,
 }
 
-/// Reads and checks everything, cuts a torn tail, removes what is purged.
-fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loaded, StartError> {
+/// Reads and checks everything, cuts a torn tail, removes what is purged. What it then holds is
+/// durable, also if the run before was killed, or failed to sync, behind a write.
+fn load(
+    disk: &dyn Disk,
+    dir: &Path,
+    segments: &BTreeMap<u64, PathBuf>,
+    mut hard: Hard,
+) -> Result<Loaded, StartError> {
     let mut held: Vec<(u64, segment::Place, Entry)> = Vec::new();
     let mut committed = None;
     let mut index = Index::purged_to(hard.purged);
     let newest = segments.keys().last().copied();
     let mut active = None;
-    let mut total = 0;
+    let mut next_number = newest.map_or(0, |n| n + 1);
     let mut expected = segments.keys().next().copied();
     for (&number, path) in segments {
         let damaged = |offset: u64, what: String| StartError::Damaged {
@@ -276,23 +287,30 @@ fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loa
             return Err(damaged(0, "the segment before this one is missing".into()));
         }
         expected = Some(number + 1);
-        let bytes = fs::read(path).map_err(io_at("cannot read", path))?;
+        let bytes = disk.read(path).map_err(io_at("cannot read", path))?;
         let is_newest = newest == Some(number);
         let Some(scan) = segment::scan(path, &bytes, number, is_newest)? else {
-            fs::remove_file(path).map_err(io_at("cannot remove", path))?;
-            sync_dir(dir).map_err(io_at("cannot sync", dir))?;
+            disk.remove(path).map_err(io_at("cannot remove", path))?;
+            disk.sync_dir(dir).map_err(io_at("cannot sync", dir))?;
+            // Its number is used again, for there must be no gap.
+            next_number = number;
             continue;
         };
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(io_at("cannot open", path))?;
+        let file = disk.open(path).map_err(io_at("cannot open", path))?;
         if scan.good_len < bytes.len() as u64 {
             let torn = bytes.len() as u64 - scan.good_len;
             tracing::warn!(file = %path.display(), bytes = torn, "cut the torn tail of the log");
             file.set_len(scan.good_len)
                 .map_err(io_at("cannot cut", path))?;
-            file.sync_all().map_err(io_at("cannot sync", path))?;
         }
-        total += scan.good_len;
+        if is_newest {
+            // The last block may be in the system's memory alone: written by a run that was killed
+            // before its sync, or whose sync failed, after which a sync alone does nothing.
+            let tail = &bytes[scan.last_block as usize..scan.good_len as usize];
+            let written = file.write_at(tail, scan.last_block);
+            written.map_err(io_at("cannot write", path))?;
+            file.sync().map_err(io_at("cannot sync", path))?;
+        }
         committed = committed.max(scan.committed);
         index.opened(number, path.clone());
         for fact in scan.facts {
@@ -325,34 +343,65 @@ fn load(dir: &Path, segments: &BTreeMap<u64, PathBuf>, hard: Hard) -> Result<Loa
         index.written(number, entry.log_id.index, &[place]);
         index.push(entry, place.len as usize);
     }
+    if let Some(number) = hard.newest.filter(|n| *n >= next_number) {
+        return Err(StartError::Damaged {
+            file: dir.join(segment::file_name(number)),
+            offset: 0,
+            what: "the file is missing or empty".into(),
+            todo: REPLACE_ME,
+        });
+    }
     if let Some(purged) = hard.purged {
         let (gone, empty) = index.purge_places(purged.index);
-        for path in &gone {
-            fs::remove_file(path).map_err(io_at("cannot remove", path))?;
+        if empty && hard.newest.is_some() {
+            hard.newest = None;
+            let written = vote::write(disk, dir, &hard);
+            written.map_err(io_at("cannot write", &vote::path(dir)))?;
         }
+        remove_all(disk, dir, &gone).map_err(io_at("cannot remove segments of", dir))?;
         if empty {
             active = None;
         }
     }
     let committed = committed.min(index.last);
+    let mut bytes = 0;
+    for path in index.paths() {
+        bytes += disk.len(path).map_err(io_at("cannot read", path))?;
+    }
     Ok(Loaded {
+        hard,
         index,
         active,
+        next_number,
         committed,
-        bytes: total,
+        bytes,
     })
+}
+
+/// Removes segments, oldest first, each durably before the next: what is left after a crash must
+/// have no gap.
+fn remove_all(disk: &dyn Disk, dir: &Path, oldest_first: &[PathBuf]) -> std::io::Result<()> {
+    for path in oldest_first {
+        disk.remove(path)?;
+        disk.sync_dir(dir)?;
+    }
+    Ok(())
 }
 
 fn purged_at(hard: &Hard) -> Option<u64> {
     hard.purged.map(|p| p.index)
 }
 
-fn read_entry(at: u64, path: &Path, place: segment::Place) -> Result<Entry, String> {
+fn read_entry(
+    disk: &dyn Disk,
+    at: u64,
+    path: &Path,
+    place: segment::Place,
+) -> Result<Entry, String> {
     let head = segment::entry_head_len();
-    let mut framed = vec![0; head as usize + place.len as usize];
-    let file = fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
     let start = place.offset - head;
-    file.read_exact_at(&mut framed, start)
+    let framed = disk
+        .read_at(path, start, head as usize + place.len as usize)
         .map_err(|e| format!("{}: {e}", path.display()))?;
     let entry = segment::entry_from(&framed)
         .map_err(|e| format!("{} at byte {start}: {e}; {REPLACE_ME}", path.display()))?;
@@ -424,6 +473,7 @@ impl RaftLogStorage<Types> for LogStore {
         // Travels with the next block: it is a hint for a faster start, not a promise.
         self.committed = committed;
         *lock(&self.gauges.committed) = committed;
+        *lock(&self.gauges.known_committed) = committed;
         Ok(())
     }
 

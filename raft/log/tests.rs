@@ -9,6 +9,7 @@ use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader};
 use tempfile::TempDir;
 
 use super::*;
+use crate::disk::Files;
 use crate::journal::{Bounds, Journal};
 use crate::machine::{Applier, State};
 use crate::test_machine::Counter;
@@ -16,6 +17,7 @@ use crate::types::Batch;
 
 fn options(dir: &Path, segment_bytes: u64) -> Options {
     Options {
+        world: World::default(),
         dir: dir.into(),
         segment_bytes,
         faults: Faults::default(),
@@ -63,7 +65,11 @@ async fn written(dir: &Path, indexes: std::ops::Range<u64>) {
 }
 
 fn newest(dir: &Path) -> PathBuf {
-    list(dir).unwrap().into_values().next_back().unwrap()
+    list(&Files, dir)
+        .unwrap()
+        .into_values()
+        .next_back()
+        .unwrap()
 }
 
 struct Builder;
@@ -76,9 +82,16 @@ impl StoreBuilder<Types, LogStore, Applier<Counter>, TempDir> for Builder {
             max_events: 100,
             max_age_ms: 1000,
         };
-        let (journal, _) = Journal::open(&dir.path().join("journal"), bounds, |_| None).unwrap();
+        let (journal, _) = Journal::open(
+            &World::default(),
+            &dir.path().join("journal"),
+            bounds,
+            |_| None,
+        )
+        .unwrap();
         let fatal = watch::Sender::new(None);
-        let state = State::open(dir.path().join("snap"), journal, 7, fatal).unwrap();
+        let state =
+            State::open(World::default(), dir.path().join("snap"), journal, 7, fatal).unwrap();
         Ok((dir, log, Applier::new(Arc::new(state))))
     }
 }
@@ -100,7 +113,10 @@ async fn what_was_confirmed_is_there_after_a_restart() {
     }
     log.save_committed(Some(id(1, 150))).await.unwrap();
     view.stop().await;
-    assert!(list(dir.path()).unwrap().len() > 3, "several segments");
+    assert!(
+        list(&Files, dir.path()).unwrap().len() > 3,
+        "several segments"
+    );
     let (mut log, view) = LogStore::open(options(dir.path(), 4096), false).unwrap();
     assert_eq!(log.read_vote().await.unwrap(), Some(vote));
     assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 150)));
@@ -145,7 +161,7 @@ async fn truncated_and_purged_entries_do_not_come_back() {
     log.blocking_append([entry(3, 501, 10)]).await.unwrap();
     view.stop().await;
     assert_eq!(
-        list(dir.path()).unwrap().len(),
+        list(&Files, dir.path()).unwrap().len(),
         1,
         "whole segments are gone"
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
@@ -17,35 +17,15 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
+use super::transport::{Call, CallError, Wire};
 use super::wire::{self, Chunk, Head, Kind};
 use crate::types::{NodeId, Types};
-use crate::{Faults, Member, Secret, StartError};
+use crate::{Faults, Member, Secret};
 
-/// Connections to one peer that are kept open.
-const POOL: usize = 128;
-/// Shorter than the server's patience with a silent connection, so that the client closes first.
-const POOL_IDLE: Duration = Duration::from_secs(4);
-const CONNECT: Duration = Duration::from_secs(1);
 /// Pause before an unreachable node is tried again.
 const BACKOFF: Duration = Duration::from_millis(100);
-
-/// Why a call gave no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CallError {
-    /// The other side has certainly not acted on it.
-    #[error("not reached: {0}")]
-    NotReached(String),
-    /// The other side refused it and has not acted on it.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// No answer in time, or the connection broke: it may have acted.
-    #[error("no answer: {0}")]
-    Lost(String),
-    /// No answer in time.
-    #[error("no answer in time")]
-    Late,
-}
 
 /// What is known of a peer from its messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,10 +41,7 @@ pub struct Links {
     name: String,
     cluster: AtomicU64,
     secret: Secret,
-    /// Small and urgent messages,
-    urgent: reqwest::Client,
-    /// and those that may fill a connection for a while.
-    bulk: reqwest::Client,
+    wire: Arc<dyn Wire>,
     faults: Faults,
     heard: Mutex<BTreeMap<NodeId, Heard>>,
 }
@@ -75,29 +52,18 @@ impl Links {
         name: &str,
         cluster: Option<u64>,
         secret: Secret,
+        wire: Arc<dyn Wire>,
         faults: Faults,
-    ) -> Result<Self, StartError> {
-        let client = || {
-            reqwest::Client::builder()
-                .no_proxy()
-                .tcp_nodelay(true)
-                .connect_timeout(CONNECT)
-                .pool_max_idle_per_host(POOL)
-                .pool_idle_timeout(POOL_IDLE)
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .map_err(|e| StartError::Core(format!("no HTTP client: {e}")))
-        };
-        Ok(Links {
+    ) -> Self {
+        Links {
             id,
             name: name.to_string(),
             cluster: AtomicU64::new(cluster.unwrap_or(0)),
             secret,
-            urgent: client()?,
-            bulk: client()?,
+            wire,
             faults,
             heard: Mutex::default(),
-        })
+        }
     }
 
     /// The cluster this node belongs to; `None` before it does.
@@ -148,39 +114,20 @@ impl Links {
                 "{len} bytes are more than {limit}"
             )));
         }
-        let bulk = matches!(kind, Kind::Snapshot | Kind::Journal);
-        let client = if bulk { &self.bulk } else { &self.urgent };
-        let sent = client
-            .post(format!("http://{addr}/raft/{}", kind.name()))
-            .header("authorization", format!("Bearer {}", self.secret.expose()))
-            .timeout(deadline)
-            .body(body)
-            .send();
-        let response = sent.await.map_err(|e| match e {
-            e if e.is_connect() || e.is_builder() => CallError::NotReached(reason(&e)),
-            e if e.is_timeout() => CallError::Late,
-            e => CallError::Lost(reason(&e)),
-        })?;
-        let ok = response.status().is_success();
-        let status = response.status();
-        let lost = |e: reqwest::Error| match e.is_timeout() {
-            true => CallError::Late,
-            false => CallError::Lost(reason(&e)),
+        let call = Call {
+            from: self.name.clone(),
+            addr: addr.to_string(),
+            kind: kind.name(),
+            bulk: matches!(kind, Kind::Snapshot | Kind::Journal),
+            secret: self.secret.clone(),
+            body,
+            deadline,
         };
-        if response
-            .content_length()
-            .is_some_and(|len| len > wire::BODY_MAX as u64)
-        {
-            return Err(CallError::Lost("the answer is too long".into()));
-        }
-        let bytes = response.bytes().await.map_err(lost)?;
-        if self.is_cut(name) {
+        let answer = self.wire.call(call).await;
+        if self.is_cut(name) && !matches!(answer, Err(CallError::NotReached(_))) {
             return Err(CallError::Late);
         }
-        if !ok {
-            let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
-            return Err(CallError::Refused(format!("{status}: {text}")));
-        }
+        let bytes = answer?;
         if to != 0 {
             self.heard_from(to);
         }
@@ -215,15 +162,6 @@ impl Links {
     fn heard(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Heard>> {
         self.heard.lock().unwrap_or_else(|e| e.into_inner())
     }
-}
-
-/// The innermost reason; the outer ones repeat the address.
-fn reason(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }
 
 /// Makes openraft's clients.

@@ -1,7 +1,10 @@
-//! Messages between nodes: axum on one side, reqwest on the other, bincode bodies in between.
-//!
-//! TLS has its place in [`links`] (the client) and [`server`] (the accept loop) and nowhere else.
+//! Messages between nodes: what travels (`wire`), how it is called (`links`), and what carries it
+//! (`transport`, which is HTTP by `http` and `server`).
 
+pub mod http;
 pub mod links;
 pub mod server;
+pub mod transport;
 pub mod wire;
+
+pub use transport::Wire;

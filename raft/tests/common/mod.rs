@@ -1,6 +1,8 @@
 //! A toy machine and a cluster of it on loopback, for the tests of the whole store.
 #![allow(dead_code)]
 
+pub mod virtual_cluster;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -1,0 +1,95 @@
+//! The real wire: pooled HTTP connections to the other nodes, and `server` on this side.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use super::server;
+use super::transport::{Call, CallError, Listener, Wire};
+use super::wire::BODY_MAX;
+use crate::StartError;
+
+/// Connections to one peer that are kept open.
+const POOL: usize = 128;
+/// Shorter than the server's patience with a silent connection, so that the client closes first.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+const CONNECT: Duration = Duration::from_secs(1);
+
+pub struct Http {
+    /// Small and urgent messages,
+    urgent: reqwest::Client,
+    /// and those that may fill a connection for a while.
+    bulk: reqwest::Client,
+}
+
+impl Http {
+    pub fn new() -> Result<Self, StartError> {
+        let client = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT)
+                .pool_max_idle_per_host(POOL)
+                .pool_idle_timeout(POOL_IDLE)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .map_err(|e| StartError::Core(format!("no HTTP client: {e}")))
+        };
+        Ok(Http {
+            urgent: client()?,
+            bulk: client()?,
+        })
+    }
+
+    async fn send(&self, call: Call) -> Result<Vec<u8>, CallError> {
+        let client = if call.bulk { &self.bulk } else { &self.urgent };
+        let sent = client
+            .post(format!("http://{}/raft/{}", call.addr, call.kind))
+            .header("authorization", format!("Bearer {}", call.secret.expose()))
+            .timeout(call.deadline)
+            .body(call.body)
+            .send();
+        let response = sent.await.map_err(|e| match e {
+            e if e.is_connect() || e.is_builder() => CallError::NotReached(reason(&e)),
+            e if e.is_timeout() => CallError::Late,
+            e => CallError::Lost(reason(&e)),
+        })?;
+        let status = response.status();
+        let lost = |e: reqwest::Error| match e.is_timeout() {
+            true => CallError::Late,
+            false => CallError::Lost(reason(&e)),
+        };
+        if response
+            .content_length()
+            .is_some_and(|len| len > BODY_MAX as u64)
+        {
+            return Err(CallError::Lost("the answer is too long".into()));
+        }
+        let bytes = response.bytes().await.map_err(lost)?;
+        if !status.is_success() {
+            let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
+            return Err(CallError::Refused(format!("{status}: {text}")));
+        }
+        Ok(bytes.into())
+    }
+}
+
+impl Wire for Http {
+    fn bind(&self, listen: SocketAddr) -> BoxFuture<'_, Result<Box<dyn Listener>, StartError>> {
+        server::bind(listen).boxed()
+    }
+
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
+        self.send(call).boxed()
+    }
+}
+
+/// The innermost reason; the outer ones repeat the address.
+fn reason(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
