@@ -126,6 +126,8 @@ pub(crate) struct Have {
     /// Class of the music that runs or is queued behind the playback.
     pub music: Option<String>,
     pub playback: Option<Playback>,
+    /// At the last comparison the caller was in a bridge of ours, with an agent or alone.
+    pub found_bridged: bool,
     /// Number of the last announcement that was played.
     pub announced: u32,
     pub legs: Vec<Leg>,
@@ -390,6 +392,9 @@ impl Have {
                     .push(Leg::new(channel, key.attempt, key.agent, state)),
             }
         }
+        self.found_bridged = bridges
+            .iter()
+            .any(|(_, members)| members.contains(&self.channel));
         self.bridge =
             bridges
                 .into_iter()

@@ -429,7 +429,18 @@ fn dial(
 fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mut Vec<Step>) {
     let over = |by| Step::Propose(Command::CallEnd { call, attempt, by });
     let Some(leg) = have.leg(attempt, agent) else {
-        return steps.push(over(EndedBy::Failure));
+        // Gone while nobody looked. Who was bridged is in the bridge still; who was not keeps the place.
+        return steps.push(if have.found_bridged || have.left() {
+            over(EndedBy::Failure)
+        } else {
+            let (agent, cause) = (agent.clone(), FailCause::Cancelled);
+            Step::Propose(Command::OfferFail {
+                call,
+                attempt,
+                agent,
+                cause,
+            })
+        });
     };
     match leg.state {
         // Gone before the bridge was made: the caller heard nothing of it and keeps the place.
