@@ -45,8 +45,9 @@ build:
 	$(CARGO) build --locked --workspace --all-targets
 
 # What the tests need beside the toolchain: the test runner, and (unpacked into a cache folder,
-# without root) a real Asterisk 22 and sipp. The drills need what makes hosts and breaks them.
-DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs gcc
+# without root) a real Asterisk 22 and sipp. The drills and the tests on real
+# disks need what makes hosts and breaks them.
+DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc
 tools:
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
 	@dpkg --status $(DRILL_PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \
