@@ -308,11 +308,7 @@ fn ring(
             shown,
         });
     }
-    if have
-        .bridge
-        .as_ref()
-        .is_none_or(|bridge| bridge.attempt != attempt)
-    {
+    if !have.has_bridge(attempt) {
         steps.push(Step::MakeBridge(attempt));
     }
     for want in legs {
@@ -429,7 +425,18 @@ fn dial(
 fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mut Vec<Step>) {
     let over = |by| Step::Propose(Command::CallEnd { call, attempt, by });
     let Some(leg) = have.leg(attempt, agent) else {
-        return steps.push(over(EndedBy::Failure));
+        // It was gone before this process looked. Unless the caller was found in their bridge, nobody
+        // put the two together: whoever should have is dead, and the caller keeps the place.
+        let connected = have.was_bridged == Some(attempt) || have.left();
+        return steps.push(match connected {
+            true => over(EndedBy::Failure),
+            false => Step::Propose(Command::OfferFail {
+                call,
+                attempt,
+                agent: agent.clone(),
+                cause: FailCause::Cancelled,
+            }),
+        });
     };
     match leg.state {
         // Gone before the bridge was made: the caller heard nothing of it and keeps the place.
@@ -454,11 +461,7 @@ fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mu
             }
             // Also when we know of none: bridged with music, a caller hears both or the music alone.
             steps.push(Step::StopMusic);
-            if have
-                .bridge
-                .as_ref()
-                .is_none_or(|bridge| bridge.attempt != attempt)
-            {
+            if !have.has_bridge(attempt) {
                 steps.push(Step::MakeBridge(attempt));
             }
             steps.push(Step::Bridge {
