@@ -3,13 +3,21 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test drill soak verify fix tools asterisk build clean
+.PHONY: demo test drill soak verify fix tools fuzz-tools fuzz schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
 test: tools asterisk verify
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
+
+# Hostile input: every fuzz target for FOR seconds, two at a time (docs/hostile-input.md).
+fuzz: fuzz-tools
+	@FOR=$(or $(FOR),60) fuzz/run.sh
+
+# Requests made from the OpenAPI description against a running node, for FOR seconds.
+schemathesis:
+	@FOR=$(or $(FOR),20) jepsen-style-tests/hostile/schemathesis.sh
 
 # Breaks an installation on purpose and judges what came of it; root is needed. Alone it lists what
 # there is: make drill NEMESIS=kill-leader,clock-jump FOR=5m REAL=1 SEED=7 PAIRS=1
@@ -46,6 +54,9 @@ tools:
 	else \
 	    echo "the drills need these packages: sudo apt-get install $(DRILL_PACKAGES)" >&2; exit 1; \
 	fi
+
+fuzz-tools:
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 
 asterisk:
 	@deploy/testbed/get-asterisk.sh

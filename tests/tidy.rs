@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &str, &[&str])] = &[
     ("src/acd", "holdfast-acd", &[]),
     ("src/ari", "holdfast-ari", &[]),
-    ("raft", "holdfast-raft", &[]),
+    ("src/ports", "holdfast-ports", &[]),
+    ("raft", "holdfast-raft", &["holdfast-ports"]),
     ("src/sim", "holdfast-sim", &["holdfast-ari"]),
     (
         "src/node",
@@ -21,7 +22,12 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     (
         "src/admin",
         "holdfast-admin",
-        &["holdfast-acd", "holdfast-node", "holdfast-raft"],
+        &[
+            "holdfast-acd",
+            "holdfast-node",
+            "holdfast-ports",
+            "holdfast-raft",
+        ],
     ),
     (
         "src/cli",
@@ -42,7 +48,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     ("tokio-tungstenite", &["src/ari", "src/sim"]),
-    ("axum", &["raft", "src/admin", "src/sim"]),
+    ("axum", &["raft", "src/admin", "src/ports", "src/sim"]),
 ];
 
 const FILE_LINES_MAX: usize = 600;

@@ -6,7 +6,7 @@
 //! failed, the logs are shown first.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -80,6 +80,17 @@ impl Cluster {
         cluster.begin().await
     }
 
+    /// The same, with the configuration of each node changed first.
+    pub async fn start_changed(kind: Kind, change: impl Fn(String) -> String) -> Cluster {
+        let cluster = Cluster::prepare(kind, 3).await;
+        for site in &cluster.sites {
+            let config = change(cluster.config_of(site.name));
+            let written = site.process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
+        cluster.begin().await
+    }
+
     /// Where configurations, logs and data folders are: `a.toml`, `a.log`, `a`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -88,12 +99,6 @@ impl Cluster {
     /// Leaves the folder where it is when the cluster ends.
     pub fn keep_folder(&mut self) {
         self.folder.disable_cleanup(true);
-    }
-
-    /// Address of a node for the other nodes.
-    pub fn raft_address(&self, name: &str) -> SocketAddr {
-        let index = NAMES.iter().position(|other| *other == name);
-        self.place.addr(index.expect("the lab has this site"), RAFT)
     }
 
     /// Starts all nodes and waits until they are ready.
@@ -410,6 +415,37 @@ impl Cluster {
     /// SIGKILL to a node's process.
     pub fn kill(&mut self, name: &str) {
         self.site_mut(name).process.kill();
+    }
+
+    /// SIGKILL to the processes of all nodes that run.
+    pub fn kill_all(&mut self) {
+        for site in &mut self.sites {
+            site.process.kill();
+        }
+    }
+
+    /// The data folder of a node.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The endpoints of a node, as the command line wants them.
+    pub fn http_url(&self, name: &str) -> String {
+        let index = self.sites.iter().position(|site| site.name == name);
+        let index = index.expect("the lab has this site");
+        format!("http://{}", self.place.addr(index, HTTP))
+    }
+
+    /// Where the other nodes reach a node.
+    pub fn raft_addr(&self, name: &str) -> SocketAddr {
+        let index = self.sites.iter().position(|site| site.name == name);
+        self.place.addr(index.expect("the lab has this site"), RAFT)
+    }
+
+    /// Removes everything that a dead node has kept.
+    pub fn wipe(&self, name: &str) {
+        assert!(self.site(name).process.pid().is_none(), "{name} runs");
+        std::fs::remove_dir_all(self.data_dir(name)).expect("the lab owns its folder");
     }
 
     /// Starts a node's process again and waits until it is ready.

@@ -55,6 +55,36 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// How a command of the program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Longest run of one command.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Runs one command of the program to its end, with the operator's token.
+pub async fn holdfast(words: &[&str]) -> Ran {
+    let command = tokio::process::Command::new(binary())
+        .args(words)
+        .env("HOLDFAST_TOKEN", super::cluster::TOKEN)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(COMMAND_DEADLINE, command).await;
+    let output = ended
+        .unwrap_or_else(|_| panic!("{words:?} does not end"))
+        .expect("the program can be run");
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into(),
+        stderr: String::from_utf8_lossy(&output.stderr).into(),
+    }
+}
+
 /// A node's process, running or not. Dropping it kills it.
 pub struct NodeProcess {
     name: String,

@@ -6,8 +6,8 @@
 
 mod index;
 mod io;
-mod segment;
-mod vote;
+pub(crate) mod segment;
+pub(crate) mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

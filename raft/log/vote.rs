@@ -50,8 +50,13 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io_at("cannot read", &file)(e)),
     };
+    parse(&file, &bytes).map(Some)
+}
+
+/// What a vote file's bytes say.
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Hard, StartError> {
     let damaged = |what: String| StartError::Damaged {
-        file: file.clone(),
+        file: file.into(),
         offset: 0,
         what,
         todo: REPLACE_ME,
@@ -62,7 +67,7 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
     let found = u16::from_le_bytes([bytes[4], bytes[5]]);
     if found > FORMAT {
         return Err(StartError::Newer {
-            file,
+            file: file.into(),
             found: found.into(),
             known: FORMAT.into(),
         });
@@ -78,5 +83,5 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
         }),
         _ => codec::decode(&bytes[10..], LEN_MAX),
     };
-    hard.map(Some).map_err(|e| damaged(e.to_string()))
+    hard.map_err(|e| damaged(e.to_string()))
 }

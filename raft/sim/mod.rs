@@ -152,6 +152,11 @@ impl SimDisk {
         self.state().faults.insert(operation, fault);
     }
 
+    /// Forgets what was still to go wrong at coming operations.
+    pub fn spare(&self) {
+        self.state().faults.clear();
+    }
+
     /// Has the syncs be as honest as this says.
     pub fn swear(&self, oath: impl Fn(OpKind, &Path) -> Honesty + Send + Sync + 'static) {
         self.state().oath = Some(Arc::new(oath));

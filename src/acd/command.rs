@@ -114,6 +114,13 @@ pub enum Command {
         agent: AgentId,
         state: DeviceState,
     },
+    /// As `Admin`, for a change that is worked out from the present state, so that the same request
+    /// may lead to another operation when it is sent again: `asked` is a digest of what was asked,
+    /// by which a repetition is told from another write under the same id.
+    AdminAsked {
+        asked: u64,
+        admin: Admin,
+    },
 }
 
 /// By what right a node asks to drive an Asterisk.

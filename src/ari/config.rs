@@ -3,11 +3,13 @@
 //! Reading configuration files is not done here: the node does, and calls [`AriConfig::new`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::grammar::{AppName, GrammarError, shown};
+use crate::transport::Transport;
 
 /// A password. It cannot be printed; [`Secret::expose`] is the one way to its text.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub struct AriConfig {
     pub backoff: (Duration, Duration),
     /// Events that may wait for the consumer. When it does not drain them the socket is closed.
     pub events_max: usize,
+    /// What carries requests and events. `None`: HTTP and WebSocket over TCP.
+    pub transport: Option<Arc<dyn Transport>>,
 }
 
 impl AriConfig {
@@ -133,6 +137,7 @@ impl AriConfig {
             stall_timeout: Duration::from_secs(15),
             backoff: (Duration::from_millis(50), Duration::from_secs(3)),
             events_max: 8192,
+            transport: None,
         })
     }
 

@@ -4,12 +4,10 @@
 //! Asterisk's status codes; which requests there are is said in `client.rs`, `channels.rs` and
 //! `bridges.rs`.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -17,9 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{AriConfig, ConfigError};
 use crate::error::AriError;
 use crate::grammar::{GrammarError, shown};
-
-/// Longest answer that is read. `GET /channels` is about 330 bytes a channel.
-const BODY_BYTES_MAX: usize = 8 << 20;
+use crate::transport::{BODY_BYTES_MAX, NoAnswer, Tcp, Transport};
 
 /// Requests kept free for what must get through while others are blocked by a running playback.
 const URGENT_MAX: usize = 8;
@@ -36,9 +32,7 @@ pub(crate) enum Lane {
 /// The connection pool to one Asterisk.
 #[derive(Debug)]
 pub(crate) struct Http {
-    client: Client,
-    base: String,
-    authorization: HeaderValue,
+    transport: Arc<dyn Transport>,
     request_timeout: Duration,
     ordinary: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
@@ -46,22 +40,12 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(config: &AriConfig) -> Result<Http, ConfigError> {
-        let client = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(config.idle_timeout)
-            .pool_max_idle_per_host(config.requests_max)
-            .build()
-            .map_err(|error| ConfigError::Client(error.to_string()))?;
-        let mut authorization = HeaderValue::from_str(&config.authorization())
-            .expect("base64 text is a valid header value");
-        authorization.set_sensitive(true);
+        let transport = match &config.transport {
+            Some(transport) => transport.clone(),
+            None => Arc::new(Tcp::new(config)?),
+        };
         Ok(Http {
-            client,
-            base: config.url.as_str().trim_end_matches('/').to_string(),
-            authorization,
+            transport,
             request_timeout: config.request_timeout,
             ordinary: Arc::new(Semaphore::new(
                 config.requests_max.saturating_sub(URGENT_MAX).max(1),
@@ -117,39 +101,38 @@ impl Http {
         body: Option<Value>,
         deadline: Instant,
     ) -> Result<Vec<u8>, AriError> {
-        let url = format!("{}{path}", self.base);
-        let mut builder = self
-            .client
-            .request(method, url)
-            .header(AUTHORIZATION, self.authorization.clone());
-        if let Some(body) = &body {
-            builder = builder.json(body);
-        }
-        let answer = timeout_at(deadline, async {
-            let mut response = builder
-                .send()
-                .await
-                .map_err(|error| sort(request, &error))?;
-            let status = response.status();
-            let mut bytes = Vec::new();
-            let lost = |_| AriError::OutcomeUnknown { request };
-            while let Some(chunk) = response.chunk().await.map_err(lost)? {
-                if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-                    let why = format!("longer than {BODY_BYTES_MAX} bytes");
-                    return Err(AriError::Decode { request, why });
-                }
-                bytes.extend_from_slice(&chunk);
-            }
-            Ok((status, bytes))
-        });
-        let (status, bytes) = answer
+        let method = verb(&method);
+        let answer = timeout_at(
+            deadline,
+            self.transport.request(method, path.to_string(), body),
+        );
+        let answer = answer
             .await
-            .unwrap_or(Err(AriError::OutcomeUnknown { request }))?;
-        if status.is_success() {
-            Ok(bytes)
-        } else {
-            Err(refusal(status, &bytes))
+            .unwrap_or(Err(NoAnswer::Lost))
+            .map_err(|why| match why {
+                NoAnswer::Unreachable { refused } => AriError::Unreachable { request, refused },
+                NoAnswer::Unspeakable => AriError::Invalid("the request cannot be built".into()),
+                NoAnswer::Lost => AriError::OutcomeUnknown { request },
+                NoAnswer::TooLong => {
+                    let why = format!("longer than {BODY_BYTES_MAX} bytes");
+                    AriError::Decode { request, why }
+                }
+            })?;
+        match StatusCode::from_u16(answer.status) {
+            Ok(status) if status.is_success() => Ok(answer.body),
+            Ok(status) => Err(refusal(status, &answer.body)),
+            Err(_) => Err(AriError::OutcomeUnknown { request }),
         }
+    }
+}
+
+/// The verbs that are used.
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "DELETE",
     }
 }
 
@@ -189,33 +172,8 @@ pub(crate) fn json(request: &'static str, bytes: &[u8]) -> Result<Value, AriErro
     })
 }
 
-/// Whether a failed request may have been carried out.
-fn sort(request: &'static str, error: &reqwest::Error) -> AriError {
-    if error.is_connect() {
-        return AriError::Unreachable {
-            request,
-            refused: is_refused(error),
-        };
-    }
-    if error.is_builder() {
-        return AriError::Invalid("the request cannot be built".into());
-    }
-    AriError::OutcomeUnknown { request }
-}
-
-fn is_refused(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.kind() == std::io::ErrorKind::ConnectionRefused;
-        }
-        cause = error.source();
-    }
-    false
-}
-
 /// Asterisk's "no" as an error.
-fn refusal(status: StatusCode, bytes: &[u8]) -> AriError {
+pub(crate) fn refusal(status: StatusCode, bytes: &[u8]) -> AriError {
     let message = message_of(bytes);
     match status.as_u16() {
         401 => AriError::Unauthorized,

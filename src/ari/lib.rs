@@ -18,6 +18,8 @@ mod bridges;
 mod channels;
 mod client;
 mod config;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod event;
 #[cfg(test)]
@@ -26,6 +28,7 @@ pub mod grammar;
 mod http;
 mod model;
 mod stream;
+pub mod transport;
 
 pub use channels::{ChannelLookup, Continue, HangupReason, Originate, Originated};
 pub use client::{AriClient, EventSource, QUIET_EVENTS};

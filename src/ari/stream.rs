@@ -9,24 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use rand::Rng;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::config::AriConfig;
 use crate::event::{Event, decode};
 use crate::http::encode;
-
-/// Longest message that is read. Asterisk's events are a few kilobytes.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
+use crate::transport::{Frame, Socket, Tcp, Transport};
 
 /// What the stream yields, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,7 +120,15 @@ impl StreamControl {
 pub fn events(config: &AriConfig) -> EventStream {
     let (sender, items) = mpsc::channel(config.events_max.max(2));
     let control = StreamControl::default();
+    let transport: Result<Arc<dyn Transport>, String> = match &config.transport {
+        Some(transport) => Ok(transport.clone()),
+        None => match Tcp::new(config) {
+            Ok(tcp) => Ok(Arc::new(tcp)),
+            Err(error) => Err(error.to_string()),
+        },
+    };
     let keeper = Keeper {
+        transport,
         config: config.clone(),
         items: sender,
         control: control.clone(),
@@ -141,8 +141,6 @@ pub fn events(config: &AriConfig) -> EventStream {
     }
 }
 
-type Socket = WebSocketStream<TcpStream>;
-
 /// How one connection ended.
 enum Ended {
     Down(DownReason),
@@ -151,6 +149,8 @@ enum Ended {
 }
 
 struct Keeper {
+    /// Or why there is none.
+    transport: Result<Arc<dyn Transport>, String>,
     config: AriConfig,
     items: mpsc::Sender<StreamItem>,
     control: StreamControl,
@@ -221,50 +221,24 @@ impl Keeper {
         *wait = (*wait * 2).min(longest);
     }
 
-    async fn connect(&self) -> Result<Socket, DownReason> {
+    async fn connect(&self) -> Result<Box<dyn Socket>, DownReason> {
         let limit = self.config.connect_timeout + self.config.request_timeout;
         timeout(limit, self.open())
             .await
             .unwrap_or_else(|_| Err(DownReason::Unreachable("no answer in time".into())))
     }
 
-    async fn open(&self) -> Result<Socket, DownReason> {
-        let unreachable = |error: std::io::Error| DownReason::Unreachable(error.kind().to_string());
-        let host = self.config.url.host_str().unwrap_or_default();
-        let port = self.config.url.port_or_known_default().unwrap_or(80);
-        let address = (host.trim_start_matches('[').trim_end_matches(']'), port);
-        let stream = timeout(self.config.connect_timeout, TcpStream::connect(address))
-            .await
-            .map_err(|_| DownReason::Unreachable("no connection in time".into()))?
-            .map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-
-        let path = self.config.url.path().trim_end_matches('/');
+    async fn open(&self) -> Result<Box<dyn Socket>, DownReason> {
         let app = encode(self.config.app.as_str());
-        let url = format!("ws://{host}:{port}{path}/events?app={app}&subscribeAll=false");
-        let mut request = url
-            .into_client_request()
-            .map_err(|_| DownReason::Protocol)?;
-        let mut value = tokio_tungstenite::tungstenite::http::HeaderValue::from_str(
-            &self.config.authorization(),
-        )
-        .expect("base64 text is a valid header value");
-        value.set_sensitive(true);
-        request.headers_mut().insert("Authorization", value);
-
-        let limits = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        match client_async_with_config(request, stream, Some(limits)).await {
-            Ok((socket, _)) => Ok(socket),
-            Err(WsError::Http(answer)) => Err(DownReason::Refused(answer.status().as_u16())),
-            Err(WsError::Io(error)) => Err(unreachable(error)),
-            Err(_) => Err(DownReason::Protocol),
+        let path = format!("/events?app={app}&subscribeAll=false");
+        match &self.transport {
+            Ok(transport) => transport.open(path).await,
+            Err(error) => Err(DownReason::Unreachable(error.clone())),
         }
     }
 
     /// Reads one socket to its end.
-    async fn read(&self, mut socket: Socket) -> Ended {
+    async fn read(&self, mut socket: Box<dyn Socket>) -> Ended {
         let mut ping = interval(self.config.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -272,34 +246,29 @@ impl Keeper {
         tokio::pin!(cut);
         loop {
             tokio::select! {
-                message = socket.next() => {
+                frame = socket.next() => {
                     heard = Instant::now();
-                    match message {
-                        Some(Ok(Message::Text(text))) => match self.hand_over(&text) {
+                    match frame {
+                        Ok(Frame::Text(text)) => match self.hand_over(&text) {
                             Ok(()) => {}
                             Err(ended) => {
                                 if matches!(ended, Ended::Replaced) {
-                                    let _ = timeout(self.config.request_timeout, socket.close(None)).await;
+                                    let _ = timeout(self.config.request_timeout, socket.close()).await;
                                 }
                                 return ended;
                             }
                         },
-                        Some(Ok(Message::Close(_))) | None => return Ended::Down(DownReason::Closed),
-                        Some(Ok(_)) => {}
-                        Some(Err(WsError::Capacity(_) | WsError::Protocol(_) | WsError::Utf8(_))) => {
-                            return Ended::Down(DownReason::Protocol);
-                        }
-                        Some(Err(_)) => return Ended::Down(DownReason::Closed),
+                        Ok(Frame::Pong) => {}
+                        Err(reason) => return Ended::Down(reason),
                     }
                 }
                 _ = ping.tick() => {
                     if heard.elapsed() >= self.config.stall_timeout {
                         return Ended::Down(DownReason::Stalled);
                     }
-                    let sent = socket.send(Message::Ping(Vec::new().into()));
-                    match timeout(self.config.ping_interval, sent).await {
+                    match timeout(self.config.ping_interval, socket.ping()).await {
                         Ok(Ok(())) => {}
-                        Ok(Err(_)) => return Ended::Down(DownReason::Closed),
+                        Ok(Err(reason)) => return Ended::Down(reason),
                         Err(_) => return Ended::Down(DownReason::Stalled),
                     }
                 }

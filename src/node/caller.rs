@@ -354,7 +354,9 @@ impl Caller {
     }
 
     async fn wait(&mut self) {
-        let playback = self.playback_until.filter(|_| self.have.playback.is_some());
+        // Without sight nothing can be stopped: an overdue playback waits for the sight, not for time.
+        let stoppable = self.have.playback.is_some() && *self.sight.borrow() != Sight::Down;
+        let playback = self.playback_until.filter(|_| stoppable);
         let timers = [self.retry_at, playback, self.fallback_at];
         let next = timers.into_iter().flatten().min();
         let timer = async {

@@ -7,7 +7,6 @@
 
 use crate::driver::Driver;
 use crate::reconcile::{CLUSTER, CompareError};
-use crate::status::wall_ms;
 use holdfast_acd::Command;
 use holdfast_acd::command::Claim;
 use holdfast_acd::pbx::{Pbx, Sight as Seen};
@@ -226,10 +225,11 @@ impl Driver {
         let stream = self.stream.is_some();
         self.leaving = stream.then(|| Instant::now() + LINGER);
         self.forget();
+        let wall_ms = self.ctx.shared.world.wall_ms();
         self.status(|status| {
             status.connected = false;
             status.deposed = false;
-            status.since_wall_ms = wall_ms();
+            status.since_wall_ms = wall_ms;
             status.last_error = Some(format!("node {by} drives it now"));
         });
         self.consider();

@@ -179,7 +179,7 @@ fn read_secret(key: &'static str, file: &Path) -> Result<String, ConfigError> {
 }
 
 /// `name:token` or `name:token:read` a line; empty lines and lines that begin with `#` are skipped.
-fn read_tokens(text: &str) -> Result<Vec<TokenEntry>, ConfigError> {
+pub(crate) fn read_tokens(text: &str) -> Result<Vec<TokenEntry>, ConfigError> {
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();

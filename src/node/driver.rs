@@ -17,7 +17,7 @@ use crate::have::Have;
 use crate::probe::probe;
 use crate::proposer::Proposer;
 use crate::reconcile::{CLUSTER, CompareError};
-use crate::status::{AriStatus, wall_ms};
+use crate::status::AriStatus;
 use crate::turns::Turns;
 use crate::want::Local;
 use holdfast_acd::{CallId, Command, Event as AcdEvent, NodeName, PbxId};
@@ -78,7 +78,6 @@ pub(crate) struct Driver {
     pub(crate) turns: Turns,
     pub(crate) devices: Devices,
     devices_changed: bool,
-    pub(crate) startup_time: Option<String>,
     /// The socket is open.
     up: bool,
     /// When a comparison is due.
@@ -118,6 +117,7 @@ impl Driver {
         )?;
         config.connect_timeout = asterisk.connect_timeout.duration();
         config.request_timeout = asterisk.request_timeout.duration();
+        config.transport = shared.world.reach(&config.url);
         let ari = AriClient::new(&config)?;
         let applied = shared.raft.events();
         let takeover_after = shared.config.timing.takeover_after.duration();
@@ -159,7 +159,6 @@ impl Driver {
             turns,
             devices: Devices::default(),
             devices_changed: false,
-            startup_time: None,
             up: false,
             compare_at: None,
             compare_pause: COMPARE_AGAIN.0,
@@ -305,10 +304,10 @@ impl Driver {
         if was == Sight::Clear {
             self.propose_down(false, Vec::new());
         }
-        let why = why.to_string();
+        let (why, wall_ms) = (why.to_string(), self.ctx.shared.world.wall_ms());
         self.status(|status| {
             if status.connected {
-                status.since_wall_ms = wall_ms();
+                status.since_wall_ms = wall_ms;
             }
             status.connected = false;
             status.last_error = Some(why);
@@ -389,7 +388,6 @@ impl Driver {
         self.up = false;
         self.compare_at = None;
         self.not_before = None;
-        self.startup_time = None;
         self.actors.clear();
         self.calls.clear();
         self.devices = Devices::default();
@@ -428,9 +426,10 @@ impl Driver {
             Ok(true) => {
                 self.ctx.awake.asked();
                 self.take_back_pause = first_take_back(self.role);
+                let wall_ms = self.ctx.shared.world.wall_ms();
                 self.status(|status| {
                     status.connected = true;
-                    status.since_wall_ms = wall_ms();
+                    status.since_wall_ms = wall_ms;
                 });
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 use crate::config::NodeConfig;
 use crate::machine::AcdMachine;
 use crate::status::{AriStatus, Check, Metrics, NodeMetrics};
+use crate::world::World;
 use holdfast_acd::{Admin, AdminOp, Command, Reply, RequestId, State};
 use holdfast_raft::{Applied, ProposeError, Raft};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct Handle {
 /// What all parts of a node have in common.
 pub(crate) struct Shared {
     pub config: NodeConfig,
+    pub world: World,
     pub raft: Raft<AcdMachine>,
     pub metrics: Arc<Metrics>,
     /// Of the Asterisk beside this node.
@@ -72,10 +74,27 @@ impl Handle {
             if_revision,
             op,
         };
-        self.shared
-            .raft
-            .propose(Command::Admin(admin), deadline)
-            .await
+        self.propose(Command::Admin(admin), deadline).await
+    }
+
+    /// As `admin`, for a change that was worked out from the present state: under the same id
+    /// `asked` tells whether the same was asked, whatever operation it led to.
+    pub async fn admin_asked(
+        &self,
+        asked: u64,
+        admin: Admin,
+        deadline: Duration,
+    ) -> Result<Applied<Reply>, ProposeError> {
+        let command = Command::AdminAsked { asked, admin };
+        self.propose(command, deadline).await
+    }
+
+    async fn propose(
+        &self,
+        command: Command,
+        deadline: Duration,
+    ) -> Result<Applied<Reply>, ProposeError> {
+        self.shared.raft.propose(command, deadline).await
     }
 
     /// This node's sight of its Asterisk.

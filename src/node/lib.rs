@@ -18,6 +18,8 @@ mod ctx;
 mod devices;
 mod dispatch;
 mod distributor;
+#[doc(hidden)]
+pub mod doors;
 mod driver;
 mod features;
 mod handle;
@@ -40,6 +42,7 @@ mod status;
 mod steps;
 mod turns;
 mod want;
+mod world;
 
 pub use config::NodeConfig;
 pub use config_load::{ConfigError, ENV_PREFIX};
@@ -48,12 +51,13 @@ pub use holdfast_acd as acd;
 pub use holdfast_raft as raft;
 pub use machine::AcdMachine;
 pub use status::{AriStatus, BUCKETS_MS, Check, Histogram, NodeMetrics};
+pub use world::{Reach, World};
 
 use crate::claim::Role;
 use crate::driver::{Driver, Seat};
 use crate::handle::Shared;
 use crate::proposer::Proposer;
-use crate::status::{Metrics, wall_ms};
+use crate::status::Metrics;
 use holdfast_acd::PbxId;
 use holdfast_raft::Raft;
 use std::sync::Arc;
@@ -91,12 +95,21 @@ impl Node {
         config: NodeConfig,
         faults: holdfast_raft::Faults,
     ) -> Result<Node, StartError> {
+        let world = World {
+            faults,
+            ..World::default()
+        };
+        Self::start_in(config, world).await
+    }
+
+    /// As `start`, in another world than that of the operating system: see [`World`].
+    pub async fn start_in(config: NodeConfig, world: World) -> Result<Node, StartError> {
         let problems = config.validate();
         if !problems.is_empty() {
             return Err(StartError::Config(problems));
         }
-        let raft = Raft::start(store_config(&config, faults)).await?;
-        let seats = seats(&config);
+        let raft = Raft::start(store_config(&config, &world)).await?;
+        let seats = seats(&config, world.wall_ms());
         let own = seats.iter().find(|seat| seat.role == Role::Home);
         let others = seats.iter().filter(|seat| seat.role == Role::Substitute);
         let shared = Arc::new(Shared {
@@ -108,6 +121,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             config,
+            world,
         });
         let proposer = Proposer::new(
             shared.raft.clone(),
@@ -130,7 +144,7 @@ impl Node {
 }
 
 /// The Asterisks that this node drives, or may have to drive. Of settings that `validate` accepted.
-fn seats(config: &NodeConfig) -> Vec<Seat> {
+fn seats(config: &NodeConfig, wall_ms: u64) -> Vec<Seat> {
     let own = config.asterisk.as_ref();
     let seat = |name: &str, asterisk, role| Seat {
         pbx: PbxId::new(name).expect("validate has checked the names"),
@@ -139,7 +153,7 @@ fn seats(config: &NodeConfig) -> Vec<Seat> {
         status: Arc::new(watch::Sender::new(AriStatus {
             configured: true,
             pbx: name.into(),
-            since_wall_ms: wall_ms(),
+            since_wall_ms: wall_ms,
             ..AriStatus::default()
         })),
     };
@@ -182,7 +196,7 @@ async fn supervise(shared: Arc<Shared>, drivers: Vec<Driver>) {
     stopped.send_replace(true);
 }
 
-fn store_config(config: &NodeConfig, faults: holdfast_raft::Faults) -> holdfast_raft::Config {
+fn store_config(config: &NodeConfig, world: &World) -> holdfast_raft::Config {
     let cluster = &config.cluster;
     let secret = cluster.secret.as_ref().map_or("", |secret| secret.expose());
     holdfast_raft::Config {
@@ -199,7 +213,8 @@ fn store_config(config: &NodeConfig, faults: holdfast_raft::Faults) -> holdfast_
         snapshot_every: cluster.snapshot_every,
         journal_max_events: cluster.journal_max_events,
         journal_max_age_ms: cluster.journal_max_age.as_ms(),
-        faults,
+        faults: world.faults.clone(),
+        world: world.store.clone(),
         ..holdfast_raft::Config::default()
     }
 }

@@ -15,8 +15,8 @@ use holdfast_acd::call::{Call, Phase};
 use holdfast_acd::settings::Connect;
 use holdfast_acd::{Attempt, CallId, ChannelId, Command, Reject};
 use holdfast_ari::{
-    AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason, Info,
-    QUIET_EVENTS,
+    AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason,
+    QUIET_EVENTS, Var,
 };
 use holdfast_raft::ProposeError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,10 +56,10 @@ struct Seen {
 impl Driver {
     /// Whether the Asterisk there is the one that this node is to drive.
     pub(crate) async fn is_ours(&mut self) -> Result<(), CompareError> {
-        self.identify().await.map(drop)
+        self.identify().await
     }
 
-    async fn identify(&mut self) -> Result<Info, CompareError> {
+    async fn identify(&mut self) -> Result<(), CompareError> {
         let info = self.ctx.ari.info().await?;
         self.status(|status| {
             status.systemname.clone_from(&info.systemname);
@@ -70,13 +70,13 @@ impl Driver {
             let (found, wanted) = (info.systemname, wanted.clone());
             return Err(CompareError::OtherAsterisk { found, wanted });
         }
-        Ok(info)
+        Ok(())
     }
 
     /// Subscribes, compares, tells the cluster, and lets the actors act.
     pub(crate) async fn reconcile(&mut self) -> Result<(), CompareError> {
         let ctx = self.ctx.clone();
-        let info = self.identify().await?;
+        self.identify().await?;
         ctx.ari
             .set_event_filter(ctx.ari.app(), &QUIET_EVENTS)
             .await?;
@@ -90,12 +90,11 @@ impl Driver {
         }
         let seen = self.look().await?;
         let away = self.look_in_dialplan(&seen).await?;
-        let restarted = self
-            .startup_time
-            .as_ref()
-            .is_some_and(|known| *known != info.startup_time);
+        // A mark in the Asterisk itself: it tells a restart also to a node that was down meanwhile.
+        let mark = Var::HOLDFAST_DRIVEN;
+        let restarted = ctx.ari.global(&mark).await?.is_none();
         self.take_up(&seen, &away, restarted).await?;
-        self.startup_time = Some(info.startup_time);
+        ctx.ari.set_global(&mark, "1").await?;
         self.know_calls();
         self.rewire(seen, &away).await;
         ctx.sight.send_replace(Sight::Clear);

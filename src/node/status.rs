@@ -163,14 +163,6 @@ pub(crate) fn masked(number: &str) -> String {
     }
 }
 
-/// Milliseconds since 1970, for display only.
-pub(crate) fn wall_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,7 +95,8 @@ impl Pbx {
         }
     }
 
-    pub(crate) fn app_active(&self, name: &str) -> bool {
+    /// Whether an event socket serves this application.
+    pub fn app_active(&self, name: &str) -> bool {
         self.apps.get(name).is_some_and(|app| app.conn.is_some())
     }
 

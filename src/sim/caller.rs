@@ -239,6 +239,31 @@ impl Pbx {
         self.channel_event(caller.ch, "ChannelDtmfReceived", fields);
     }
 
+    /// How a caller's call ended, if it has.
+    pub fn caller_end(&self, serial: u64) -> Option<&CallerEnd> {
+        self.callers.get(&serial)?.end.as_ref()
+    }
+
+    /// Id of a caller's channel.
+    pub fn caller_channel(&self, serial: u64) -> Option<&str> {
+        Some(self.callers.get(&serial)?.channel_id.as_str())
+    }
+
+    /// Numbers of the phones that a caller talked to so far, in order.
+    pub fn caller_talked_to(&self, serial: u64) -> &[String] {
+        self.callers
+            .get(&serial)
+            .map_or(&[], |caller| &caller.talked_to)
+    }
+
+    /// A variable of a caller's channel as it is now; empty if it is not set.
+    pub fn caller_variable(&self, serial: u64, name: &str) -> String {
+        let channel = self.callers.get(&serial).map(|caller| caller.ch);
+        let channel = channel.and_then(|ch| self.channels.get(&ch));
+        let value = channel.and_then(|channel| channel.vars.get(name));
+        value.cloned().unwrap_or_default()
+    }
+
     pub(crate) fn caller_patience_ends(&mut self, serial: u64) {
         if self
             .callers

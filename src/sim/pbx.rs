@@ -135,6 +135,7 @@ pub struct Pbx {
     pub(crate) apps: BTreeMap<String, App>,
     pub(crate) phones: BTreeMap<String, PhoneState>,
     pub(crate) stasis_devices: BTreeMap<String, String>,
+    pub(crate) globals: BTreeMap<String, String>,
     pub(crate) callers: BTreeMap<u64, CallerRecord>,
     pub(crate) trunks: BTreeSet<String>,
     pub(crate) trunk_in: BTreeMap<(String, u64), Ch>,
@@ -166,6 +167,7 @@ impl Pbx {
             apps: BTreeMap::new(),
             phones: BTreeMap::new(),
             stasis_devices: BTreeMap::new(),
+            globals: BTreeMap::new(),
             callers: BTreeMap::new(),
             trunks: BTreeSet::new(),
             trunk_in: BTreeMap::new(),
@@ -210,7 +212,8 @@ impl Pbx {
     }
 
     /// Everything is gone as after a SIGKILL; only contacts survive. Callers end as crashed.
-    pub(crate) fn crash(&mut self) {
+    /// Event sockets of before must not be used any more.
+    pub fn crash(&mut self) {
         self.alive = false;
         let callers: Vec<u64> = self
             .channels
@@ -246,9 +249,10 @@ impl Pbx {
         }
     }
 
-    /// The start after a crash: a new start-up time, and channel numbers from 0.
-    pub(crate) fn boot(&mut self) {
+    /// The start after a crash: a new start-up time, no global variables, and channel numbers from 0.
+    pub fn boot(&mut self) {
         self.alive = true;
+        self.globals.clear();
         self.started_at = self.now;
         self.channel_seq = 0;
     }

@@ -181,6 +181,13 @@ impl Pbx {
         self.endpoint_event(&endpoint, "ContactStatusChange", &contact);
     }
 
+    /// From the next ring on, the person has another habit.
+    pub fn phone_habit(&mut self, number: &str, habit: Habit) {
+        if let Some(phone) = self.phones.get_mut(number) {
+            phone.habit = habit;
+        }
+    }
+
     /// A private call of the phone begins or ends.
     pub fn phone_busy_elsewhere(&mut self, number: &str, busy: bool) {
         if let Some(phone) = self.phones.get_mut(number) {

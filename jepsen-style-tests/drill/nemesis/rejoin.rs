@@ -86,7 +86,7 @@ async fn join(arena: &Arena, name: &'static str, replace: bool) -> Result<(), La
         "is added"
     };
     arena.note(format!("{name} has an empty disk and {how}"));
-    let addr = arena.cluster.read().await.raft_address(name).to_string();
+    let addr = arena.cluster.read().await.raft_addr(name).to_string();
     let path = format!("/v1/cluster/members/{name}");
     let body = serde_json::json!({ "addr": addr, "replace": replace }).to_string();
     by_another(arena, name, "PUT", &path, Some(body)).await

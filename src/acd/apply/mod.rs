@@ -16,6 +16,7 @@ mod settings;
 mod tick;
 
 use crate::command::{Command, Stamp};
+use crate::digest;
 use crate::event::Event;
 use crate::id::{AgentId, CallId, Millis, QueueName};
 use crate::index::Subject;
@@ -91,7 +92,6 @@ impl Apply<'_> {
                 node_lost_after_ms,
             } => self.node_away(node, *node_lost_after_ms),
             Command::NodeBack { node } => self.node_back(node),
-            Command::Admin(admin) => self.admin(admin),
             Command::PbxClaim {
                 pbx,
                 node,
@@ -104,6 +104,10 @@ impl Apply<'_> {
                 agent,
                 state,
             } => self.device_seen(pbx, *epoch, agent, *state),
+            Command::Admin(admin) => {
+                self.admin(admin, digest::digest(&(admin.if_revision, &admin.op)))
+            }
+            Command::AdminAsked { asked, admin } => self.admin(admin, *asked),
         }
     }
 

@@ -270,6 +270,15 @@ fn commands() -> Vec<Command> {
     });
     commands.extend(admins);
     commands.extend(claims());
+    commands.push(Command::AdminAsked {
+        asked: 1 << 40,
+        admin: Admin {
+            request: RequestId(5),
+            actor: "ops".into(),
+            if_revision: Some(7),
+            op: AdminOp::QueueDelete { queue: queue("q") },
+        },
+    });
     commands
 }
 

@@ -1,0 +1,193 @@
+//! Everything about a run that the seed decides beforehand: how many nodes, queues, agents and
+//! callers, their settings and habits, and which faults come how often (swarm testing: each run
+//! leaves some kinds out, so that the others are seen in company and alone).
+
+use holdfast_acd::settings::{Announce, Connect, QueueSettings, Strategy};
+use rand::Rng;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+/// One kind of fault and its mean distance in milliseconds; `None`: not in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    pub kill_node: Option<u64>,
+    pub kill_leader: Option<u64>,
+    pub power_cut: Option<u64>,
+    pub kill_all: Option<u64>,
+    pub stop_node: Option<u64>,
+    pub isolate_node: Option<u64>,
+    pub cut_one_way: Option<u64>,
+    pub bad_network: Option<u64>,
+    pub kill_asterisk: Option<u64>,
+    pub stop_asterisk: Option<u64>,
+    pub cut_socket: Option<u64>,
+    pub mute_socket: Option<u64>,
+    pub bad_way: Option<u64>,
+    pub cut_way: Option<u64>,
+    pub wall_jump: Option<u64>,
+    pub step_down: Option<u64>,
+    pub slow_disk: Option<u64>,
+}
+
+/// The derived options of a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub nodes: usize,
+    /// How far all clocks go between two looks of the world, in milliseconds.
+    pub quantum_ms: u64,
+    /// Callers come and faults happen for so long.
+    pub load_ms: u64,
+    pub heartbeat_ms: u64,
+    pub election_ms: (u64, u64),
+    pub snapshot_every: u64,
+    pub node_away_ms: u64,
+    pub node_lost_ms: u64,
+    pub asterisk_lost_ms: u64,
+    pub no_quorum_ms: u64,
+    pub queues: Vec<(String, QueueSettings)>,
+    /// Number, home, and the queues he is in, by place.
+    pub agents: Vec<(String, usize, Vec<usize>)>,
+    /// Percent of rings at which a person does not answer, is busy, rejects.
+    pub moods: (u8, u8, u8),
+    pub answer_ms: (u64, u64),
+    pub talk_ms: (u64, u64),
+    pub patience_ms: (u64, u64),
+    /// Mean time between two callers, over all.
+    pub arrival_ms: u64,
+    /// Mean time between two deeds of agents beside answering: hang-ups, unregistering.
+    pub deed_ms: u64,
+    /// Mean time between two admin operations.
+    pub admin_ms: u64,
+    pub faults: Rates,
+}
+
+impl Options {
+    pub fn of(seed: u64) -> Options {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let rng = &mut rng;
+        let nodes = if rng.random_range(0..10) == 0 { 1 } else { 3 };
+        let heartbeat_ms = *[50, 100].choose(rng).expect("not empty");
+        let election_min = heartbeat_ms * rng.random_range(3..=4);
+        let count = rng.random_range(1..=4);
+        let queues: Vec<_> = (0..count)
+            .map(|at| (format!("q{at}"), queue(rng)))
+            .collect();
+        let agents = (0..rng.random_range(1..=8))
+            .map(|at| {
+                let mut member: Vec<usize> = (0..count).filter(|_| rng.random_bool(0.6)).collect();
+                if member.is_empty() {
+                    member.push(rng.random_range(0..count));
+                }
+                ((1001 + at).to_string(), rng.random_range(0..nodes), member)
+            })
+            .collect();
+        let answer = rng.random_range(5..3000);
+        let talk = rng.random_range(100..8000);
+        let patience = rng.random_range(2_000..40_000);
+        Options {
+            seed,
+            nodes,
+            quantum_ms: *[1, 1, 1, 2, 5].choose(rng).expect("not empty"),
+            load_ms: rng.random_range(10_000..40_000),
+            heartbeat_ms,
+            election_ms: (election_min, election_min * 2),
+            snapshot_every: *[20, 50, 200, 5000].choose(rng).expect("not empty"),
+            node_away_ms: election_min * 2 + rng.random_range(0..800),
+            node_lost_ms: rng.random_range(3_000..30_000),
+            asterisk_lost_ms: rng.random_range(300..2000),
+            no_quorum_ms: rng.random_range(2_000..12_000),
+            queues,
+            agents,
+            moods: (
+                rng.random_range(0..25),
+                rng.random_range(0..15),
+                rng.random_range(0..15),
+            ),
+            answer_ms: (answer / 4, answer),
+            talk_ms: (talk / 4, talk),
+            patience_ms: (patience / 4, patience),
+            arrival_ms: rng.random_range(100..2_000),
+            deed_ms: rng.random_range(1_000..20_000),
+            admin_ms: rng.random_range(200..3_000),
+            faults: rates(rng, nodes),
+        }
+    }
+}
+
+fn queue(rng: &mut StdRng) -> QueueSettings {
+    use Strategy::*;
+    let strategy = *[RingAll, RrMemory, Linear, LeastRecent, FewestCalls, Random]
+        .choose(rng)
+        .expect("not empty");
+    let announce = match rng.random_bool(0.5) {
+        true => Announce {
+            frequency_ms: rng.random_range(3_000..15_000),
+            min_frequency_ms: 2_000,
+            first_after_ms: rng.random_range(500..4_000),
+            ..Announce::default()
+        },
+        false => Announce::default(),
+    };
+    let connect = match rng.random_bool(0.25) {
+        true => Connect::Dialplan,
+        false => Connect::Ari,
+    };
+    let mut settings = QueueSettings {
+        strategy,
+        connect,
+        announce,
+        ring_time_ms: rng.random_range(1_000..10_000),
+        timeout_ms: rng
+            .random_bool(0.6)
+            .then(|| rng.random_range(3_000..30_000)),
+        wrap_up_ms: if rng.random_bool(0.5) {
+            rng.random_range(0..4_000)
+        } else {
+            0
+        },
+        weight: rng.random_range(0..3),
+        maxlen: if rng.random_bool(0.2) {
+            rng.random_range(1..10)
+        } else {
+            0
+        },
+        resume_window_ms: rng.random_range(0..60_000),
+        ..QueueSettings::default()
+    };
+    settings.retry.no_answer_ms = rng.random_range(0..3_000);
+    settings.retry.busy_ms = rng.random_range(0..3_000);
+    settings.retry.rejected_ms = rng.random_range(0..3_000);
+    settings.retry.unreachable_ms = rng.random_range(0..3_000);
+    settings
+}
+
+fn rates(rng: &mut StdRng, nodes: usize) -> Rates {
+    // Some runs are calm, so that what only shows in peace is seen too.
+    let calm = rng.random_bool(0.1);
+    let mut rate = |chance: f64, least: u64, most: u64| {
+        let (drawn, ms) = (rng.random_bool(chance), rng.random_range(least..most));
+        (drawn && !calm).then_some(ms)
+    };
+    let many = |rate: Option<u64>| rate.filter(|_| nodes > 1);
+    Rates {
+        kill_node: rate(0.4, 4_000, 20_000),
+        kill_leader: many(rate(0.4, 4_000, 20_000)),
+        power_cut: rate(0.4, 4_000, 20_000),
+        kill_all: rate(0.15, 10_000, 30_000),
+        stop_node: rate(0.3, 4_000, 20_000),
+        isolate_node: many(rate(0.3, 4_000, 20_000)),
+        cut_one_way: many(rate(0.3, 4_000, 20_000)),
+        bad_network: many(rate(0.4, 4_000, 15_000)),
+        kill_asterisk: rate(0.3, 5_000, 25_000),
+        stop_asterisk: rate(0.25, 5_000, 25_000),
+        cut_socket: rate(0.4, 2_000, 15_000),
+        mute_socket: rate(0.2, 5_000, 25_000),
+        bad_way: rate(0.4, 3_000, 15_000),
+        cut_way: rate(0.2, 5_000, 25_000),
+        wall_jump: rate(0.3, 2_000, 10_000),
+        step_down: many(rate(0.3, 3_000, 15_000)),
+        slow_disk: rate(0.3, 3_000, 15_000),
+    }
+}
