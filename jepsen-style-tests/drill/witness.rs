@@ -131,6 +131,10 @@ impl Witness {
             let data = dialplan["app_data"].as_str().unwrap_or_default();
             let mut words = data.split(',');
             let (app, queue) = (words.next(), words.next().unwrap_or_default());
+            let asked = |key: &str| {
+                let mut arguments = data.split(',').skip(2);
+                arguments.find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+            };
             if app != Some(APP) || number.is_empty() {
                 return;
             }
@@ -140,8 +144,10 @@ impl Witness {
                 None => CallerSaw::Entered {
                     number: number.to_owned(),
                     queue: queue.to_owned(),
-                    priority: 0,
-                    timeout_ms: None,
+                    priority: asked("priority").and_then(|n| n.parse().ok()).unwrap_or(0),
+                    timeout_ms: asked("timeout")
+                        .and_then(|n| n.parse::<u64>().ok())
+                        .map(|seconds| seconds * 1000),
                 },
             };
             known.callers.insert(number.to_owned(), id.clone());
