@@ -26,6 +26,8 @@ const LOOK_MS: u64 = 250;
 struct Known {
     /// The channel of each caller who entered the application: by his number.
     callers: BTreeMap<String, Channel>,
+    /// When each of them entered.
+    entered: BTreeMap<Channel, u64>,
     /// When a caller's channel was gone.
     gone: BTreeMap<Channel, u64>,
     agents: BTreeMap<Channel, String>,
@@ -151,6 +153,7 @@ impl Witness {
                 },
             };
             known.callers.insert(number.to_owned(), id.clone());
+            known.entered.entry(id.clone()).or_insert(at);
             let id = id.clone();
             self.stamped.saw_at(at, Seen::Caller { id, saw });
         }
@@ -259,13 +262,15 @@ impl Witness {
             };
             let id = id.clone();
             let gone = known.gone.get(&id).copied();
+            let entered = known.entered.get(&id).copied().unwrap_or(0);
+            let looked = looked_ms.saturating_sub(LOOK_MS).max(entered + 1);
             let seen = Seen::Caller {
                 id,
                 saw: CallerSaw::Ended { end },
             };
             match gone {
                 Some(at) => self.stamped.saw_at(at, seen),
-                None => self.looked.saw_at(looked_ms.saturating_sub(LOOK_MS), seen),
+                None => self.looked.saw_at(looked, seen),
             }
         }
     }
