@@ -81,7 +81,9 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
         return steps;
     }
     if let Some(leave) = &have.sent_away {
-        // Refused, or no quorum: decided here, whatever the state says later.
+        // Refused, or no quorum: decided here, whatever the state says later. A bridge that was made
+        // while an agent rang for the caller is nobody else's to drop.
+        drop_bridge(have, &mut steps);
         if let (Some(call), true) = (call, have.no_quorum && in_line(want)) {
             let reason = LeaveReason::NoQuorum;
             steps.push(Step::Propose(Command::CallerLeave { call, reason }));

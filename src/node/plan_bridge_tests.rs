@@ -3,7 +3,7 @@
 
 use crate::have::{Bridge, Found, Have, Leg, LegState, Place};
 use crate::plan::{Step, plan};
-use crate::want::Want;
+use crate::want::{Leave, Then, Want};
 use holdfast_acd::command::{EndedBy, FailCause};
 use holdfast_acd::{AgentId, Attempt, CallId, Command};
 
@@ -86,4 +86,25 @@ fn a_bridge_whose_answer_was_lost_is_made_again_for_a_talk_and_dropped_without_o
         ..have
     };
     assert!(plan(Some(CALL), &talk, &gone).contains(&Step::DropBridge));
+}
+
+/// Found by a soak: the agent rang, the quorum was lost, and the bridge stayed for ever.
+#[test]
+fn who_is_sent_away_without_a_quorum_leaves_no_bridge_behind() {
+    let have = Have {
+        bridge: Some(Bridge {
+            attempt: ATTEMPT,
+            with: None,
+        }),
+        no_quorum: true,
+        sent_away: Some(Leave {
+            status: Some("NOQUORUM".into()),
+            prompts: Vec::new(),
+            then: Then::LetBe,
+            results: Vec::new(),
+        }),
+        ..found(Vec::new())
+    };
+    let steps = plan(Some(CALL), &Want::Away, &have);
+    assert!(steps.contains(&Step::DropBridge), "{steps:?}");
 }
