@@ -67,6 +67,34 @@ impl Cluster {
         Cluster::prepare(kind, 3).await.begin().await
     }
 
+    /// The same, where each node may take over the Asterisks of the others, soon.
+    pub async fn start_taking(kind: Kind) -> Cluster {
+        let cluster = Cluster::prepare(kind, 3).await;
+        for site in &cluster.sites {
+            let others = cluster.sites.iter().filter(|other| other.name != site.name);
+            let doors = others.map(|other| door(other.name, &other.pbx));
+            let config = cluster.config_of(site.name) + &takeover(doors);
+            let written = site.process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
+        cluster.begin().await
+    }
+
+    /// Waits until the Asterisk of this site is driven, by its own node or by another.
+    pub async fn driven(&self, name: &str, by_its_own: bool) {
+        let what = format!("asterisk {name} is driven, by its own node: {by_its_own}");
+        eventually(SOON, &what, async || {
+            let cluster = self.api().get("/v1/cluster").await?;
+            let pbxes = cluster["pbxes"].as_array().cloned().unwrap_or_default();
+            let driven = pbxes.iter().any(|pbx| {
+                let own = pbx["node"] == pbx["home"];
+                pbx["id"] == name && pbx["sight"] == "up" && own == by_its_own
+            });
+            check(driven, || format!("{pbxes:?}"))
+        })
+        .await;
+    }
+
     /// The same, with a wire between each node and its Asterisk that can be cut. A wire goes on
     /// listening when its Asterisk is dead, so without one a node sees more.
     pub async fn start_on_wires(kind: Kind) -> Cluster {
@@ -545,4 +573,19 @@ fn door(name: &str, pbx: &Pbx) -> AriDoor {
         username: ari.username.clone(),
         password: ari.password.expose().to_owned(),
     }
+}
+
+/// What a node's file says of the Asterisks that it may take over.
+fn takeover(doors: impl Iterator<Item = AriDoor>) -> String {
+    let mut text = "\n[timing]\ntakeover_after = \"1s\"\n".to_owned();
+    for door in doors {
+        text.push_str(&format!(
+            "\n[[takeover]]\nsystemname = {:?}\nurl = {:?}\nusername = {:?}\npassword = {:?}\n",
+            door.pbx,
+            door.url,
+            super::ARI_USER,
+            ARI_PASSWORD
+        ));
+    }
+    text
 }

@@ -25,6 +25,8 @@ mod operators;
 mod power_cut;
 #[path = "stories/scene.rs"]
 mod scene;
+#[path = "stories/takeover.rs"]
+mod takeover;
 
 macro_rules! story {
     ($sim:ident, $real:ident, $tell:path) => {
@@ -119,4 +121,14 @@ story!(
     sim_story_16_a_drill_that_costs_callers_says_so,
     real_story_16_a_drill_that_costs_callers_says_so,
     operators::a_drill_goes_wrong
+);
+story!(
+    sim_story_17_another_node_serves_the_callers_of_a_killed_one,
+    real_story_17_another_node_serves_the_callers_of_a_killed_one,
+    takeover::of_a_killed_node
+);
+story!(
+    sim_story_18_a_node_that_stood_still_finds_itself_deposed,
+    real_story_18_a_node_that_stood_still_finds_itself_deposed,
+    takeover::of_a_node_that_stands_still
 );

@@ -464,3 +464,63 @@ async fn a_node_that_was_given_up_while_it_lived_serves_its_callers_again() {
     never_silent(&caller);
     cluster.stop().await;
 }
+
+/// Found while building this: the leader took a node that is no member any more for one that answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_a_node_that_died_and_was_removed_are_given_up() {
+    log();
+    let mut cluster = Cluster::start_with(&NAMES, |config| {
+        config.timing.node_lost_after = Span::ms(3_000);
+    })
+    .await;
+    cluster.queue("support", plain()).await;
+    let caller = waits(&cluster, B, "5551").await;
+    cluster.nodes[B].kill().await;
+    let up = cluster.up();
+    up.until("it is away", |state| {
+        pbx(state, "b").sight == Sight::NodeAway
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let raft = cluster.nodes[leader].handle().raft().clone();
+    raft.remove_node("b").await.expect("two of three are there");
+    up.until("its caller is given up", |state| state.calls().count() == 0)
+        .await;
+    assert_eq!(caller.state(), CallerState::Waiting);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_whose_asterisk_is_given_to_another_lets_go_and_asks_for_it_again() {
+    log();
+    let cluster = Cluster::start(&["a"]).await;
+    cluster.queue("support", plain()).await;
+    let here = cluster.first();
+    let caller = waits(&cluster, 0, "5551").await;
+    let before = here.handle().read(|state| pbx(state, "a"));
+    let mut ari = here.handle().ari_watch();
+    let stranger = Command::PbxClaim {
+        pbx: before.id.clone(),
+        node: holdfast_acd::NodeName::new("z").unwrap(),
+        epoch: before.epoch + 1,
+        claim: holdfast_acd::command::Claim::Home { takeover: true },
+    };
+    let raft = here.handle().raft().clone();
+    raft.propose(stranger, LONG).await.unwrap().reply.unwrap();
+    let gone = ari.wait_for(|status| {
+        !status.connected && status.last_error.as_deref() == Some("node z drives it now")
+    });
+    tokio::time::timeout(LONG, gone)
+        .await
+        .expect("it lets go")
+        .unwrap();
+    assert_eq!(here.handle().metrics().callers, 0, "no actor is left");
+    here.connected().await;
+    assert_eq!(driven(here, "a", true).await, "a");
+    assert_eq!(here.handle().read(line), ["5551"]);
+    here.sim.phone("1001", answer(10, None));
+    cluster.agent("1001", "a", &["support"]).await;
+    talks(&cluster, 0, &caller, "1001").await;
+    never_silent(&caller);
+    cluster.stop().await;
+}
