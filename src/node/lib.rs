@@ -30,6 +30,8 @@ mod legs;
 mod machine;
 mod plan;
 #[cfg(test)]
+mod plan_bridge_tests;
+#[cfg(test)]
 mod plan_tests;
 mod probe;
 mod proposer;
