@@ -167,7 +167,8 @@ pub fn answers() -> Vec<Entry> {
             false,
         ));
     }
-    let refusals: [(u16, &str, fn(&AriError) -> bool); 9] = [
+    type Refusal = (u16, &'static str, fn(&AriError) -> bool);
+    let refusals: [Refusal; 9] = [
         (401, "<html>", |error| *error == AriError::Unauthorized),
         (403, "", |error| matches!(error, AriError::Forbidden(_))),
         (404, "{\"message\":7}", |error| error.is_gone()),
