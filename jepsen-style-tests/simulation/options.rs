@@ -71,8 +71,9 @@ impl Options {
         let heartbeat_ms = *[50, 100].choose(rng).expect("not empty");
         let election_min = heartbeat_ms * rng.random_range(3..=4);
         let count = rng.random_range(1..=4);
+        let by_dialplan = rng.random_range(0..6) == 0;
         let queues: Vec<_> = (0..count)
-            .map(|at| (format!("q{at}"), queue(rng)))
+            .map(|at| (format!("q{at}"), queue(rng, by_dialplan)))
             .collect();
         let agents = (0..rng.random_range(1..=8))
             .map(|at| {
@@ -111,12 +112,12 @@ impl Options {
             arrival_ms: rng.random_range(100..2_000),
             deed_ms: rng.random_range(1_000..20_000),
             admin_ms: rng.random_range(200..3_000),
-            faults: rates(rng, nodes),
+            faults: rates(rng, nodes, by_dialplan),
         }
     }
 }
 
-fn queue(rng: &mut StdRng) -> QueueSettings {
+fn queue(rng: &mut StdRng, by_dialplan: bool) -> QueueSettings {
     use Strategy::*;
     let strategy = *[RingAll, RrMemory, Linear, LeastRecent, FewestCalls, Random]
         .choose(rng)
@@ -130,7 +131,7 @@ fn queue(rng: &mut StdRng) -> QueueSettings {
         },
         false => Announce::default(),
     };
-    let connect = match rng.random_bool(0.25) {
+    let connect = match by_dialplan && rng.random_bool(0.7) {
         true => Connect::Dialplan,
         false => Connect::Ari,
     };
@@ -163,7 +164,9 @@ fn queue(rng: &mut StdRng) -> QueueSettings {
     settings
 }
 
-fn rates(rng: &mut StdRng, nodes: usize) -> Rates {
+/// What the dialplan does while nobody looks at its Asterisk is not known afterwards: a call that was
+/// answered then counts as abandoned. So runs with such queues have only faults that blind nobody.
+fn rates(rng: &mut StdRng, nodes: usize, by_dialplan: bool) -> Rates {
     // Some runs are calm, so that what only shows in peace is seen too.
     let calm = rng.random_bool(0.1);
     let mut rate = |chance: f64, least: u64, most: u64| {
@@ -171,21 +174,22 @@ fn rates(rng: &mut StdRng, nodes: usize) -> Rates {
         (drawn && !calm).then_some(ms)
     };
     let many = |rate: Option<u64>| rate.filter(|_| nodes > 1);
+    let blinding = |rate: Option<u64>| rate.filter(|_| !by_dialplan);
     Rates {
-        kill_node: rate(0.4, 4_000, 20_000),
-        kill_leader: many(rate(0.4, 4_000, 20_000)),
-        power_cut: rate(0.4, 4_000, 20_000),
-        kill_all: rate(0.15, 10_000, 30_000),
-        stop_node: rate(0.3, 4_000, 20_000),
+        kill_node: blinding(rate(0.4, 4_000, 20_000)),
+        kill_leader: blinding(many(rate(0.4, 4_000, 20_000))),
+        power_cut: blinding(rate(0.4, 4_000, 20_000)),
+        kill_all: blinding(rate(0.15, 10_000, 30_000)),
+        stop_node: blinding(rate(0.3, 4_000, 20_000)),
         isolate_node: many(rate(0.3, 4_000, 20_000)),
         cut_one_way: many(rate(0.3, 4_000, 20_000)),
         bad_network: many(rate(0.4, 4_000, 15_000)),
-        kill_asterisk: rate(0.3, 5_000, 25_000),
-        stop_asterisk: rate(0.25, 5_000, 25_000),
-        cut_socket: rate(0.4, 2_000, 15_000),
-        mute_socket: rate(0.2, 5_000, 25_000),
-        bad_way: rate(0.4, 3_000, 15_000),
-        cut_way: rate(0.2, 5_000, 25_000),
+        kill_asterisk: blinding(rate(0.3, 5_000, 25_000)),
+        stop_asterisk: blinding(rate(0.25, 5_000, 25_000)),
+        cut_socket: blinding(rate(0.4, 2_000, 15_000)),
+        mute_socket: blinding(rate(0.2, 5_000, 25_000)),
+        bad_way: blinding(rate(0.4, 3_000, 15_000)),
+        cut_way: blinding(rate(0.2, 5_000, 25_000)),
         wall_jump: rate(0.3, 2_000, 10_000),
         step_down: many(rate(0.3, 3_000, 15_000)),
         slow_disk: rate(0.3, 3_000, 15_000),

@@ -9,7 +9,7 @@ use crate::world::World;
 use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{Connect, MemberSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, RequestId};
-use holdfast_drills::judge::history::{Rules, Seen};
+use holdfast_drills::judge::history::{Answer, ClientSaw, Op, Rules, Seen};
 use holdfast_drills::judge::{History, Limits, Property, judge};
 use std::fs::File;
 use std::sync::Arc;
@@ -84,7 +84,10 @@ fn phases(world: &mut World) {
     world.heal();
     world.people.be_good(&world.asterisks);
     let ready = everybody_ready(world);
-    if !writes(world, ready, DRAIN_MS) {
+    let asked = asked_to_be_ready(world);
+    let written = writes(world, ready, DRAIN_MS);
+    done(world, &asked);
+    if !written {
         return overdue(
             world,
             "resumes",
@@ -190,6 +193,37 @@ fn everybody_ready(world: &World) -> Vec<AdminOp> {
         .collect()
 }
 
+/// The same as the judge has to know it: one operation that spans all attempts.
+fn asked_to_be_ready(world: &mut World) -> Vec<u64> {
+    let agents: Vec<String> = world.options.agents.iter().map(|it| it.0.clone()).collect();
+    let mut asked = Vec::new();
+    for agent in agents {
+        let login = Op::Login {
+            agent: agent.clone(),
+        };
+        let unpause = Op::Unpause { agent, queue: None };
+        for op in [login, unpause] {
+            let id = world.clients.next_op();
+            let saw = ClientSaw::Invoke {
+                client: format!("client-{id}"),
+                node: "any".into(),
+                op,
+            };
+            world.watch.saw(Seen::Client { op: id, saw });
+            asked.push(id);
+        }
+    }
+    asked
+}
+
+fn done(world: &World, asked: &[u64]) {
+    for op in asked {
+        let answer = Answer::Done;
+        let saw = ClientSaw::Ok { answer };
+        world.watch.saw(Seen::Client { op: *op, saw });
+    }
+}
+
 fn queue_name(name: &str) -> QueueName {
     QueueName::new(name).expect("the options give names that are names")
 }
@@ -260,12 +294,18 @@ fn left_over(world: &World) -> String {
                 .collect();
             let agents: Vec<_> = state
                 .agents()
-                .map(|agent| (&agent.id, &agent.hand))
+                .map(|agent| {
+                    let times = (agent.wrap_up_until, agent.retry_at);
+                    let here = (agent.login_at.is_some(), agent.pause.is_some());
+                    (agent.id.as_str(), &agent.hand, here, times, &agent.devices)
+                })
                 .collect();
+            let pbxes: Vec<_> = state.pbxes().map(|it| (it.id.as_str(), it.sight)).collect();
             let applied = *handle.raft().applied().borrow();
             format!(
-                "{} at {applied}: calls {calls:?}, agents {agents:?}",
-                host.name
+                "{} at {applied}, {}: calls {calls:?}, agents {agents:?}, asterisks {pbxes:?}",
+                host.name,
+                state.now()
             )
         }),
     });
