@@ -3,13 +3,21 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test verify fix tools asterisk build clean
+.PHONY: demo test simulate verify fix tools asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
 test: tools asterisk verify
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
+
+# The deterministic simulation, in virtual time. `make simulate SEED=7` runs one seed and prints its
+# options, what the nodes log and the hash of its trace; `make simulate SEEDS=10000` runs many, each in
+# a process of its own, from SEED on.
+SEED ?= 1
+simulate:
+	$(CARGO) build --locked --release --quiet --package holdfast-simulation
+	target/release/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS),--verbose) $(ARGS)
 
 verify:
 	$(CARGO) fmt --all --check

@@ -124,8 +124,9 @@ fn queue(rng: &mut StdRng, by_dialplan: bool) -> QueueSettings {
         .expect("not empty");
     let announce = match rng.random_bool(0.5) {
         true => Announce {
-            frequency_ms: rng.random_range(3_000..15_000),
-            min_frequency_ms: 2_000,
+            // Longer than an announcement lasts: one that waits for the end of the last tells of then.
+            frequency_ms: rng.random_range(5_000..15_000),
+            min_frequency_ms: 5_000,
             first_after_ms: rng.random_range(500..4_000),
             ..Announce::default()
         },

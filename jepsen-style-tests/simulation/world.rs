@@ -196,7 +196,7 @@ fn asterisk(options: &Options, at: usize, name: &str, names: &[String], book: Bo
             name: name.into(),
             app: "QueueARI".into(),
             seed: options.seed ^ (0x00a5_7000 + at as u64),
-            sound_percent: 50,
+            sound_percent: 20,
             contexts: contexts.map(String::from).to_vec(),
             unreachable_500_percent: 30,
             endpoints: options
