@@ -10,6 +10,7 @@ demo:
 
 test: tools asterisk verify
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
+	$(CARGO) nextest run --locked --package holdfast-simulation --features planted --test planted
 
 # The deterministic simulation, in virtual time. `make simulate SEED=7` runs one seed and prints its
 # options, what the nodes log and the hash of its trace; `make simulate SEEDS=10000` runs many, each in

@@ -61,6 +61,8 @@ pub struct Options {
     /// Mean time between two admin operations.
     pub admin_ms: u64,
     pub faults: Rates,
+    /// Disks that acknowledge a sync and do nothing. Not by the seed: a deliberate bug.
+    pub lying_disks: bool,
 }
 
 impl Options {
@@ -113,6 +115,7 @@ impl Options {
             deed_ms: rng.random_range(1_000..20_000),
             admin_ms: rng.random_range(200..3_000),
             faults: rates(rng, nodes, by_dialplan),
+            lying_disks: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::watch::Watch;
 use holdfast_drills::judge::history::{AsteriskSaw, NodeSaw, Seen};
 use holdfast_node::NodeConfig;
 use holdfast_node::config::{AsteriskSection, Secret, Span};
-use holdfast_raft::sim::SimDisk;
+use holdfast_raft::sim::{Honesty, SimDisk};
 use holdfast_sim::PbxConfig;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -58,6 +58,9 @@ impl World {
             .enumerate()
             .map(|(at, asterisk)| {
                 let disk = SimDisk::new(options.seed ^ (0x00d1_5c00 + at as u64));
+                if options.lying_disks {
+                    disk.swear(|_, _| Honesty::Never);
+                }
                 let config = config(&options, at, &asterisk.name);
                 let log = LogReader::new(&asterisk.name, watch.source());
                 Host::new(

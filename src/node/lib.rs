@@ -26,6 +26,8 @@ mod machine;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod probe;
 mod proposer;
 mod quorum;
