@@ -61,6 +61,9 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
                 _ => world.book.violated(&name, what),
             }
             report = verdict.report();
+            let names = verdict.broken_properties();
+            let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
+            report.push_str(&format!("\nbroken properties: {}", names.join(" ")));
         }
     }
     Outcome {
@@ -109,6 +112,17 @@ fn phases(world: &mut World) {
     }
     if !passes_until(world, DRAIN_MS, is_empty) {
         return overdue(world, "no agent stays reserved", &left_over(world));
+    }
+    let driven = |world: &World| {
+        let mut hosts = world.hosts.iter();
+        hosts.all(|host| host.handle().is_some_and(|it| it.ari_status().connected))
+    };
+    if !passes_until(world, DRAIN_MS, driven) {
+        return overdue(
+            world,
+            "every asterisk is driven",
+            "one is not, long after the faults",
+        );
     }
     probes(world);
     if world.book.violation().is_none() && !passes_until(world, DRAIN_MS, is_empty) {

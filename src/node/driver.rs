@@ -430,10 +430,6 @@ impl Driver {
     }
 
     pub(crate) fn hang_up(&mut self, channel: String) {
-        #[cfg(feature = "planted")]
-        if crate::planted::is("stale-legs-live") {
-            return;
-        }
         tracing::info!(node = self.node(), channel, "stale leg hung up");
         self.ctx
             .shared
