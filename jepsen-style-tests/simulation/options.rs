@@ -35,6 +35,8 @@ pub struct Rates {
 pub struct Options {
     pub seed: u64,
     pub nodes: usize,
+    /// Some queues are connected by the dialplan.
+    pub by_dialplan: bool,
     /// How far all clocks go between two looks of the world, in milliseconds.
     pub quantum_ms: u64,
     /// Callers come and faults happen for so long.
@@ -94,6 +96,7 @@ impl Options {
         Options {
             seed,
             nodes,
+            by_dialplan,
             quantum_ms: *[1, 1, 1, 2, 5].choose(rng).expect("not empty"),
             load_ms: rng.random_range(10_000..40_000),
             heartbeat_ms,
