@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test simulate verify fix tools asterisk build clean
+.PHONY: demo test simulate drill soak verify fix tools fuzz-tools fuzz schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
@@ -15,10 +15,31 @@ test: tools asterisk verify
 # The deterministic simulation, in virtual time. `make simulate SEED=7` runs one seed and prints its
 # options, what the nodes log and the hash of its trace; `make simulate SEEDS=10000` runs many, each in
 # a process of its own, from SEED on.
-SEED ?= 1
 simulate:
 	$(CARGO) build --locked --release --quiet --package holdfast-simulation
-	target/release/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS),--verbose) $(ARGS)
+	target/release/simulate --seed $(or $(SEED),1) $(if $(SEEDS),--seeds $(SEEDS),--verbose) $(ARGS)
+
+# Hostile input: every fuzz target for FOR seconds, two at a time (docs/hostile-input.md).
+fuzz: fuzz-tools
+	@FOR=$(or $(FOR),60) fuzz/run.sh
+
+# Requests made from the OpenAPI description against a running node, for FOR seconds.
+schemathesis:
+	@FOR=$(or $(FOR),20) jepsen-style-tests/hostile/schemathesis.sh
+
+# Breaks an installation on purpose and judges what came of it; root is needed. Alone it lists what
+# there is: make drill NEMESIS=kill-leader,clock-jump FOR=5m REAL=1 SEED=7 PAIRS=1
+drill: build-drill
+	@$(CARGO) run --locked --quiet -p holdfast-drills --bin drill
+
+# The same for long, with a fault every minute: memory, open files and disk must stay as they are.
+# make soak FOR=1h SEED=7
+soak: build-drill
+	@SOAK=1 $(CARGO) run --locked --quiet -p holdfast-drills --bin drill
+
+.PHONY: build-drill
+build-drill:
+	@$(CARGO) build --locked --quiet -p holdfast -p holdfast-drills --bins
 
 verify:
 	$(CARGO) fmt --all --check
@@ -32,9 +53,19 @@ build:
 	$(CARGO) build --locked --workspace --all-targets
 
 # What the tests need beside the toolchain: the test runner, and (unpacked into a cache folder,
-# without root) a real Asterisk 22 and sipp.
+# without root) a real Asterisk 22 and sipp. The drills and the tests on real
+# disks need what makes hosts and breaks them.
+DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc
 tools:
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+	@dpkg --status $(DRILL_PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DRILL_PACKAGES); \
+	else \
+	    echo "the drills need these packages: sudo apt-get install $(DRILL_PACKAGES)" >&2; exit 1; \
+	fi
+
+fuzz-tools:
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 
 asterisk:
 	@deploy/testbed/get-asterisk.sh

@@ -22,15 +22,43 @@ pub async fn check_cluster<M: Machine>(node: &Node<M>) -> Result<(), StartError>
         return Ok(());
     };
     for (addr, peer) in hello_all(node, FIRST_HELLO).await {
-        if let Some(theirs) = peer.cluster
-            && theirs != own
-            && peer.has_data
-        {
-            let peer = format!("{} at {addr}", peer.name);
-            return Err(StartError::OtherCluster { own, peer, theirs });
+        let Some(theirs) = peer.cluster.filter(|c| *c != own && peer.has_data) else {
+            continue;
+        };
+        let peer_name = format!("{} at {addr}", peer.name);
+        if peer.before.contains(&own) {
+            let peer = peer_name;
+            return Err(StartError::LeftBehind { own, peer, theirs });
         }
+        if node.identity.before().contains(&theirs) {
+            // It stops as soon as it hears of this node: see `left_behind`.
+            tracing::warn!(
+                peer = peer_name,
+                "still runs with data from before the recovery"
+            );
+            continue;
+        }
+        let peer = peer_name;
+        return Err(StartError::OtherCluster { own, peer, theirs });
     }
     Ok(())
+}
+
+/// Whether a member that does not answer as one belongs to a cluster that was recovered from this
+/// node's, without this node: then this one must not go on, whoever else it can reach.
+pub async fn left_behind<M: Machine>(node: &Node<M>, member: &Member) -> Option<StartError> {
+    let own = node.links.cluster()?;
+    let to = (0, member.name.as_str(), member.addr.as_str());
+    let peer: Introduction = node.links.call(Kind::Hello, to, &(), HELLO).await.ok()?;
+    let theirs = peer.cluster?;
+    let peer_name = format!("{} at {}", peer.name, member.addr);
+    peer.before
+        .contains(&own)
+        .then_some(StartError::LeftBehind {
+            own,
+            peer: peer_name,
+            theirs,
+        })
 }
 
 /// Until the node belongs to a cluster: forms one with the other fresh nodes, or waits to be added
@@ -207,6 +235,7 @@ mod tests {
             has_data: false,
             expect,
             members,
+            before: Vec::new(),
         }
     }
 

@@ -59,6 +59,19 @@ pub enum StartError {
         /// Id of the peer's cluster.
         theirs: u64,
     },
+    /// The node's cluster was recovered after the loss of its quorum, without this node.
+    #[error(
+        "cluster {own:016x} was recovered as {theirs:016x} on {peer} without this node, whose data is \
+         from before; empty its data folder, start it, and on {peer} run: holdfast cluster add"
+    )]
+    LeftBehind {
+        /// Id of the own cluster.
+        own: u64,
+        /// Name and address of a node of the recovered one.
+        peer: String,
+        /// Id of the recovered cluster.
+        theirs: u64,
+    },
     /// Something on disk is damaged in a way that cannot be the trace of a crash.
     #[error("{file} is damaged at byte {offset}: {what}; {todo}")]
     Damaged {

@@ -14,7 +14,7 @@ use openraft::ServerState;
 
 use crate::batcher;
 use crate::node::{Metrics, Node, is_set, note_core_failure};
-use crate::{Leadership, Machine};
+use crate::{Lead, Leadership, Machine, Member};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -32,7 +32,7 @@ pub fn acting<M: Machine>(node: &Node<M>) -> Option<u64> {
     may.then_some(term)
 }
 
-/// Keeps [`Node::leadership`] true and opens each term of office.
+/// Keeps [`Node::leadership`] and [`Node::led_by`] true and opens each term of office.
 pub async fn run<M: Machine>(node: Arc<Node<M>>) {
     let mut changes = node.core.metrics();
     let mut tick = tokio::time::interval(TICK);
@@ -47,8 +47,19 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>) {
         let now = acting(&node).map(|term| Leadership { term });
         node.leadership
             .send_if_modified(|old| std::mem::replace(old, now) != now);
+        let term = metrics.current_term;
+        let lead = working_leader(&node).map(|Member { name, .. }| Lead { name, term });
+        node.led_by.send_if_modified(|old| {
+            let changed = *old != lead;
+            *old = lead;
+            changed
+        });
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => if changed.is_err() {
+                // The core is gone, perhaps without a last word.
+                node.leadership.send_replace(None);
+                return;
+            },
             _ = tick.tick() => {}
         }
     }
@@ -83,6 +94,20 @@ async fn open_term<M: Machine>(node: &Node<M>, term: u64) {
 
 fn leads(metrics: &Metrics) -> bool {
     metrics.state == ServerState::Leader && metrics.running_state.is_ok()
+}
+
+/// The leader, if it was heard within twice the lease, or is this node and a quorum follows it (it
+/// need not have taken office yet).
+pub fn working_leader<M: Machine>(node: &Node<M>) -> Option<Member> {
+    let (id, member) = node.leader()?;
+    let works = if id == node.id {
+        let metrics = node.core.metrics();
+        let metrics = metrics.borrow();
+        leads(&metrics) && quorum_acked(node, &metrics)
+    } else {
+        node.leader_silence().is_some_and(|s| s < 2 * node.lease())
+    };
+    works.then_some(member)
 }
 
 /// Whether a majority (of each half of a change of members) acknowledged within the lease.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::net::wire::{Kind, Pong};
 use crate::node::Node;
 use crate::types::NodeId;
-use crate::{Machine, Member};
+use crate::{Machine, Member, bootstrap};
 
 const TICK: Duration = Duration::from_millis(20);
 /// Silent peers are asked this often whether they are there.
@@ -77,6 +77,14 @@ async fn roll_call<M: Machine>(node: &Node<M>) {
     let silent = members.iter().filter(|(id, _)| {
         **id != node.id && node.links.silence(**id).is_none_or(|s| s >= ROLL_CALL / 2)
     });
-    join_all(silent.map(|(id, member)| ping(node, *id, member))).await;
+    let asked = silent.map(|(id, member)| async move {
+        match ping(node, *id, member).await {
+            Some(_) => None,
+            None => bootstrap::left_behind(node, member).await,
+        }
+    });
+    if let Some(why) = join_all(asked).await.into_iter().flatten().next() {
+        node.fail(why.to_string());
+    }
     node.links.keep(&|id| members.contains_key(&id));
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use openraft::ServerState;
 use tokio::sync::{broadcast, watch};
 
-use crate::members;
 use crate::net::wire::Admin;
 use crate::node::{Node, lock};
 use crate::{
-    Applied, ClusterError, Config, EventBatch, Health, Journal, Leadership, Machine, Member,
+    Applied, ClusterError, Config, EventBatch, Health, Journal, Lead, Leadership, Machine, Member,
     PeerStatus, ProposeError, Role, StartError, Status,
 };
+use crate::{fence, members};
 
 /// A running node of the store. Clones are cheap and stand for the same node.
 pub struct Raft<M: Machine> {
@@ -34,6 +34,11 @@ impl<M: Machine> Raft<M> {
         Ok(Raft {
             node: Node::start(config).await?,
         })
+    }
+
+    /// What the listener for other nodes counts.
+    pub fn port(&self) -> Arc<holdfast_ports::Stats> {
+        self.node.port.clone()
     }
 
     /// Has a command applied: here if this node leads, else by the leader, tried again over leader
@@ -79,11 +84,16 @@ impl<M: Machine> Raft<M> {
         self.node.leadership.subscribe()
     }
 
-    /// Name and address of the leader, if one is known. It may have died a moment ago.
+    /// Name and address of the leader, if one was heard within twice the lease (or is this node,
+    /// and a quorum follows it). It may have died a moment ago. What openraft knows is not enough: it
+    /// keeps the last leader for ever, over a restart too, until another is elected.
     pub fn leader(&self) -> Option<(String, String)> {
-        self.node
-            .leader()
-            .map(|(_, member)| (member.name, member.addr))
+        fence::working_leader(&self.node).map(|member| (member.name, member.addr))
+    }
+
+    /// Who leads, as [`Raft::leader`] has it, for those who wait for it to change.
+    pub fn led_by(&self) -> watch::Receiver<Option<Lead>> {
+        self.node.led_by.subscribe()
     }
 
     /// This node's estimate of the cluster clock, in milliseconds.
@@ -152,7 +162,7 @@ impl<M: Machine> Raft<M> {
             term: metrics.current_term,
             leader: self.leader().map(|(name, _)| name),
             applied,
-            committed: applied.max(index(metrics.last_applied)),
+            committed: applied.max(index(node.log.committed())),
             last_log: metrics.last_log_index.unwrap_or(0),
             snapshot: index(metrics.snapshot),
             purged: index(metrics.purged),
@@ -185,7 +195,7 @@ impl<M: Machine> Raft<M> {
                     node.config.name, node.addr
                 ),
             }
-        } else if node.leader().is_none() {
+        } else if self.leader().is_none() {
             "there is no leader; a majority of the nodes must run and reach each other".into()
         } else {
             String::new()

@@ -22,6 +22,7 @@
 //! | `net/` | messages: frames, calls, and HTTP that carries them |
 //! | `batcher`, `gate`, `fence`, `identity` | the four pieces that openraft 0.9 leaves to its user |
 //! | `bootstrap`, `members`, `handover`, `refill` | forming the cluster, changing it, moving the leader, closing the journal's gaps |
+//! | `recover` | going on alone when the quorum is lost for good, offline |
 //! | `propose`, `handle`, `node` | the way of a command, the public face, how it all hangs together |
 //! | `world`, `disk/`, `tree/`, `net/transport` | the seams: what a node takes from the machine it runs on |
 //! | `sim/` | a disk in memory that breaks on demand (feature `simulation`) |
@@ -37,7 +38,12 @@
 //! smallest example.
 //!
 //! A data folder holds `node.json` (who this is), `LOCK`, `log/` (segments and `vote`), `snap/` and
-//! `journal/`. Only the journal may be lost without harm: it is filled again from a peer.
+//! `journal/`; after a recovery `recovered-N/` holds the log and the snapshots. Only the journal may be lost without harm: it is filled again from a peer.
+//!
+//! What is acknowledged survives a power loss, a kill or an error at any operation on the disk, and
+//! damage is told from a crash: `disk_tests/`, `tests/power.rs` and `tests/real_disk.rs` break it at
+//! each. The first error of a disk ends the node's service; disks that lie about a sync are outside
+//! of the promise, and noticed where it shows.
 //!
 //! What it deliberately does not do: TLS (its place is in `net/http` and `net/server`), reads from followers without a
 //! quorum round other than plain local ones, and repair of a damaged disk (the node is replaced).
@@ -48,6 +54,10 @@ mod clock;
 mod codec_impl;
 mod config;
 mod disk;
+#[cfg(test)]
+mod disk_tests;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod faults;
 mod fence;
@@ -63,6 +73,7 @@ mod members;
 mod net;
 mod node;
 mod propose;
+mod recover;
 mod refill;
 mod runtime;
 #[cfg(feature = "simulation")]
@@ -90,7 +101,8 @@ pub use error::{ClusterError, ProposeError, StartError};
 pub use faults::Faults;
 pub use handle::Raft;
 pub use journal::{Journal, JournalError, Record};
-pub use status::{Applied, EventBatch, Health, Leadership, Member, PeerStatus, Role, Status};
+pub use recover::{Found, RecoverError, Recovered, Survivor};
+pub use status::{Applied, EventBatch, Health, Lead, Leadership, Member, PeerStatus, Role, Status};
 
 pub use world::World;
 

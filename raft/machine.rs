@@ -276,6 +276,11 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
         let (state, meta) = (self.state.clone(), meta.clone());
+        // Noted durably before the snapshot is, or a power cut could leave the gap unknown.
+        let before = state.last().map_or(0, |l| l.index);
+        let upto = meta.last_log_id.map_or(0, |l| l.index);
+        state.journal.note_gap(before, upto);
+        state.journal.checkpoint().await;
         let world = state.world.clone();
         let installed = world.block(move || {
             let packed = snapshot.into_inner();
@@ -290,10 +295,8 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
                 inner.at_ms,
                 inner.wall_ms,
             );
-            let before = state.last().map_or(0, |l| l.index);
             *state.inner_mut() = inner;
             state.clock.rebase(at_ms);
-            state.journal.note_gap(before, index);
             Ok((index, at_ms, wall_ms))
         });
         let installed = installed.await.unwrap_or_else(|e| Err(e.to_string()));

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::batcher::{self, Group};
+use crate::disk::io_at;
 use crate::error::REPLACE_ME;
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal};
@@ -29,7 +30,7 @@ use crate::net::wire::{
 use crate::propose::FORWARDS;
 use crate::types::{Core, NodeId, Types};
 use crate::{
-    Config, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
+    Config, Lead, Leadership, Machine, Member, StartError, bootstrap, codec, fence, gate, handover,
     members, refill,
 };
 
@@ -49,11 +50,15 @@ pub struct Node<M: Machine> {
     pub core: Core,
     pub state: Arc<State<M>>,
     pub log: LogView,
+    /// What the listener for other nodes counts.
+    pub port: Arc<holdfast_ports::Stats>,
     pub links: Arc<Links>,
     pub groups: mpsc::Sender<Group>,
     /// Places for commands on their way to the leader.
     pub forwards: Semaphore,
     pub leadership: watch::Sender<Option<Leadership>>,
+    /// Who leads, as this node sees it.
+    pub led_by: watch::Sender<Option<Lead>>,
     /// Term whose opening entry this process has applied as leader.
     pub opened: AtomicU64,
     /// Leadership is being handed over.
@@ -91,13 +96,6 @@ impl<M: Machine> Node<M> {
         let fatal = watch::Sender::new(None);
         let origin = rand::random::<u64>() | 1;
         let (log, view, state) = open_stores::<M>(&config, &identity, origin, &fatal)?;
-        if identity.is_new {
-            let kept = identity.keep();
-            kept.map_err(crate::disk::io_at(
-                "cannot write node.json in",
-                &config.data_dir,
-            ))?;
-        }
         let id = identity.id();
         let links = Links::new(
             id,
@@ -133,10 +131,12 @@ impl<M: Machine> Node<M> {
             core,
             state,
             log: view,
+            port: listener.stats(),
             links,
             groups,
             forwards: Semaphore::new(FORWARDS),
             leadership: watch::Sender::new(None),
+            led_by: watch::Sender::new(None),
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
             leader_heard: Mutex::new(None),
@@ -216,6 +216,12 @@ impl<M: Machine> Node<M> {
         *self.closing.borrow()
     }
 
+    /// Whether the disk or the core failed: then nothing is promised any more, and waiting for the
+    /// core to change its mind would be a loop without a pause.
+    pub fn has_broken(&self) -> bool {
+        self.fatal.borrow().is_some() || self.core.server_metrics().has_changed().is_err()
+    }
+
     /// How long ago a leader was heard.
     pub fn leader_silence(&self) -> Option<Duration> {
         lock(&self.leader_heard).map(|at| at.elapsed())
@@ -223,6 +229,17 @@ impl<M: Machine> Node<M> {
 
     fn note_leader(&self) {
         *lock(&self.leader_heard) = Some(Instant::now());
+    }
+
+    /// This node must not go on: says why, once.
+    pub fn fail(&self, why: String) {
+        if !self.is_closing() {
+            self.fatal.send_if_modified(|old| {
+                let first = old.is_none();
+                old.get_or_insert(why);
+                first
+            });
+        }
     }
 
     pub fn introduction(&self) -> Introduction {
@@ -238,18 +255,19 @@ impl<M: Machine> Node<M> {
                 .into_iter()
                 .map(|(id, m)| (m.name, id))
                 .collect(),
+            before: self.identity.before(),
         }
     }
 }
 
-/// Opens log, journal and state, and checks that they fit together.
-fn open_stores<M: Machine>(
+/// Opens log, journal and state, checks that they fit together, and keeps a new identity.
+pub(crate) fn open_stores<M: Machine>(
     config: &Config,
     identity: &Identity,
     origin: u64,
     fatal: &watch::Sender<Option<String>>,
 ) -> Result<(LogStore, LogView, Arc<State<M>>), StartError> {
-    let dir = &config.data_dir;
+    let dir = &identity.store_dir();
     let options = Options {
         world: config.world.clone(),
         dir: dir.join("log"),
@@ -261,7 +279,7 @@ fn open_stores<M: Machine>(
     let (log, view) = LogStore::open(options, identity.is_new)?;
     if identity.is_new && !log.is_pristine() {
         return Err(StartError::Damaged {
-            file: dir.join("node.json"),
+            file: config.data_dir.join("node.json"),
             offset: 0,
             what: "the file is missing".into(),
             todo: REPLACE_ME,
@@ -271,7 +289,12 @@ fn open_stores<M: Machine>(
         max_events: config.journal_max_events,
         max_age_ms: config.journal_max_age_ms,
     };
-    let (journal, empty) = Journal::open(&config.world, &dir.join("journal"), bounds, M::subject)?;
+    let (journal, empty) = Journal::open(
+        &config.world,
+        &config.data_dir.join("journal"),
+        bounds,
+        M::subject,
+    )?;
     let world = config.world.clone();
     let state = State::open(world, dir.join("snap"), journal, origin, fatal.clone())?;
     let state = Arc::new(state);
@@ -286,6 +309,10 @@ fn open_stores<M: Machine>(
     }
     if empty && let Some(last) = state.last() {
         state.journal.note_gap(0, last.index);
+    }
+    if identity.is_new {
+        let kept = identity.keep();
+        kept.map_err(io_at("cannot write node.json in", dir))?;
     }
     Ok((log, view, state))
 }
@@ -433,15 +460,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Whether storage or the core broke; then the reason is told once.
 pub fn note_core_failure<M: Machine>(node: &Node<M>, metrics: &Metrics) {
-    if let Err(e) = &metrics.running_state
-        && !node.is_closing()
-    {
-        let why = format!("the consensus core stopped: {e}");
-        node.fatal.send_if_modified(|old| {
-            let first = old.is_none();
-            old.get_or_insert(why);
-            first
-        });
+    if let Err(e) = &metrics.running_state {
+        node.fail(format!("the consensus core stopped: {e}"));
     }
 }
 

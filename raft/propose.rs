@@ -49,7 +49,7 @@ impl<M: Machine> Node<M> {
                     ProposeError::NoLeader
                 });
             }
-            if self.is_closing() {
+            if self.is_closing() || self.has_broken() {
                 return Err(if maybe {
                     ProposeError::Unknown
                 } else {
@@ -226,7 +226,7 @@ impl<M: Machine> Node<M> {
         let until = Instant::now() + deadline;
         let mut applied = self.state.applied();
         while Instant::now() < until {
-            if self.is_closing() {
+            if self.is_closing() || self.has_broken() {
                 return Err(ProposeError::ShuttingDown);
             }
             let left = until

@@ -44,6 +44,15 @@ pub struct Leadership {
     pub term: u64,
 }
 
+/// Who leads, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// Name of the leader.
+    pub name: String,
+    /// Its term.
+    pub term: u64,
+}
+
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -131,3 +131,51 @@ fn a_token_is_printed_once_and_its_line_holds_only_the_hash() {
         Some(2)
     );
 }
+
+#[test]
+fn a_recovery_without_a_folder_of_a_node_is_refused_with_what_to_name() {
+    let dir = dir("recover");
+    let data = dir.join("data").display().to_string();
+    let output = holdfast(&["cluster", "recover", "--data-dir", &data]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no node.json in it"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!dir.join("data").exists(), "looking creates nothing");
+    let node = format!("[node]\nname = \"a\"\ndata_dir = {data:?}\n");
+    let config = file(&dir, "holdfast.toml", &node);
+    let output = holdfast(&["cluster", "recover", "--config", &config]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let output = holdfast(&["cluster", "recover", "--config", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--data-dir"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_drill_takes_one_way_only_and_needs_every_node() {
+    let drill = |more: &[&str]| {
+        let words = [&["drill", "--nodes", "unix:/nonexistent/a.sock"], more].concat();
+        holdfast(&words)
+    };
+    assert_eq!(holdfast(&["drill"]).status.code(), Some(2));
+    let both = drill(&["--step-down", "--by-hand"]);
+    assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
+    let to = drill(&["--to", "b"]);
+    assert_eq!(to.status.code(), Some(2), "{}", stderr(&to));
+    let own = std::process::id().to_string();
+    let stranger = drill(&["--kill-pid", &own]);
+    assert_eq!(stranger.status.code(), Some(2), "{}", stderr(&stranger));
+    assert!(
+        stderr(&stranger).contains("is no `holdfast serve`"),
+        "{}",
+        stderr(&stranger)
+    );
+    let nobody = drill(&[]);
+    assert_eq!(nobody.status.code(), Some(6), "{}", stderr(&nobody));
+}

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &str, &[&str])] = &[
     ("src/acd", "holdfast-acd", &[]),
     ("src/ari", "holdfast-ari", &[]),
-    ("raft", "holdfast-raft", &[]),
+    ("src/ports", "holdfast-ports", &[]),
+    ("raft", "holdfast-raft", &["holdfast-ports"]),
     ("src/sim", "holdfast-sim", &["holdfast-ari"]),
     (
         "src/node",
@@ -21,7 +22,12 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     (
         "src/admin",
         "holdfast-admin",
-        &["holdfast-acd", "holdfast-node", "holdfast-raft"],
+        &[
+            "holdfast-acd",
+            "holdfast-node",
+            "holdfast-ports",
+            "holdfast-raft",
+        ],
     ),
     (
         "src/cli",
@@ -42,7 +48,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("openraft", &["raft"]),
     ("sled", &["raft"]),
     ("tokio-tungstenite", &["src/ari", "src/sim"]),
-    ("axum", &["raft", "src/admin", "src/sim"]),
+    ("axum", &["raft", "src/admin", "src/ports", "src/sim"]),
 ];
 
 const FILE_LINES_MAX: usize = 600;
@@ -212,4 +218,49 @@ fn every_error_code_has_its_section_and_no_section_is_left_over() {
         );
     }
     assert!(used.len() > 10, "too few codes found to be true");
+}
+
+/// Words between backticks.
+fn quoted(line: &str) -> Vec<&str> {
+    line.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let spec = fs::read_to_string(root().join("docs/SPECIFICATION.md"));
+    let spec = spec.expect("docs/SPECIFICATION.md can be read");
+    let mut words = BTreeSet::new();
+    for path in files(&[".rs"]) {
+        let text = fs::read_to_string(&path).expect("a source file is UTF-8");
+        let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.extend(names.filter(|name| name.len() > 3).map(str::to_owned));
+    }
+    let (mut promises, mut tests) = (0, 0);
+    let sections = spec.split("\n### ").skip(1);
+    for section in sections {
+        promises += 1;
+        let title = section.lines().next().unwrap_or_default();
+        let number = title.split_once(". ").map(|(number, _)| number);
+        assert_eq!(
+            number,
+            Some(promises.to_string().as_str()),
+            "promises are numbered without a gap: {title}"
+        );
+        let named = section
+            .lines()
+            .find_map(|line| line.strip_prefix("Tests: "));
+        let named = quoted(named.unwrap_or_default());
+        assert!(!named.is_empty(), "promise {title} names no test");
+        for test in named {
+            assert!(
+                words.contains(test),
+                "promise {title}: there is no test {test}"
+            );
+            tests += 1;
+        }
+    }
+    assert!(
+        promises > 10 && tests > promises,
+        "too little found to be true"
+    );
 }

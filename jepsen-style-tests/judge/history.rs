@@ -7,7 +7,8 @@
 //! are missing is reported as not judged, never as kept.
 //!
 //! A caller is known by Asterisk and channel id, which must be unique in a history, restarts of the
-//! Asterisk included. Nothing is judged here.
+//! Asterisk included. Of a key that any client's operation is recorded of, all clients' operations are:
+//! one that is missing would look like a lost write. Nothing is judged here.
 
 use holdfast_acd::Event;
 use serde::{Deserialize, Serialize};
@@ -137,7 +138,8 @@ pub enum End {
     HungUp,
     /// He was hung up on: by the agent after a talk, or by the system.
     Dropped,
-    /// Back in the dialplan, with this `QUEUESTATUS` (empty: none was set).
+    /// Back in the dialplan, with this `QUEUESTATUS` (empty: none was set), or with `FAILED` if that
+    /// is the `STASISSTATUS`.
     Dialplan { status: String },
     /// The channel vanished together with its Asterisk.
     Gone,

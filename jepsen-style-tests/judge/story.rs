@@ -6,7 +6,7 @@
 
 use super::history::{
     Answer, AsteriskSaw, BridgeSaw, CallerSaw, Channel, ClientSaw, End, FaultSaw, History,
-    InsideSaw, LegSaw, Offer, Op, Party, Record, Rules, Seen,
+    InsideSaw, LegSaw, NodeSaw, Offer, Op, Party, Record, Rules, Seen,
 };
 use super::log::{Log, LogEvent};
 use holdfast_acd::Event;
@@ -39,6 +39,8 @@ pub struct Story {
     pub legs: BTreeMap<Channel, Leg>,
     pub ops: BTreeMap<u64, Operation>,
     pub faults: Vec<Fault>,
+    /// The node that is there for each Asterisk.
+    pub drivers: BTreeMap<String, String>,
     /// Deaths of each Asterisk.
     pub died: BTreeMap<String, Vec<When>>,
     pub rules: BTreeMap<String, Vec<(When, Rules)>>,
@@ -57,6 +59,8 @@ pub struct Caller {
     pub entered: Option<Entered>,
     pub heard: Vec<(When, u32)>,
     pub ends: Vec<(When, End)>,
+    /// Since when he was in the dialplan with an agent to dial, the last time.
+    pub dialled: Option<When>,
     /// With an agent, in the order in which they began; one per leg.
     pub talks: Vec<Talk>,
 }
@@ -187,7 +191,11 @@ impl Story {
                     members.retain(|(at, _), _| at != pbx);
                 }
             }
-            Seen::Node { .. } => {}
+            Seen::Node { node, saw } => {
+                if let NodeSaw::Started { drives } = saw {
+                    self.drivers.insert(drives.clone(), node.clone());
+                }
+            }
             Seen::Client { op, saw } => self.client(when, *op, saw),
             Seen::Inside { node, saw } => self.inside(when, node, saw),
             Seen::Fault { id, saw } => self.fault(when, *id, saw, open),
@@ -228,7 +236,9 @@ impl Story {
             }
             CallerSaw::Heard { position } => caller.heard.push((when, *position)),
             CallerSaw::Ended { end } => caller.ends.push((when, end.clone())),
-            CallerSaw::Dialled | CallerSaw::Returned | CallerSaw::Key { .. } => {}
+            CallerSaw::Dialled => caller.dialled = Some(when),
+            CallerSaw::Returned => caller.dialled = None,
+            CallerSaw::Key { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures_util::Stream;
 use serde_json::{Value, json};
 
 /// For one request. A write may wait for a new leader.
@@ -80,6 +81,20 @@ impl Api {
             .map_err(|error| format!("{path}: {error}"))?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { status, body, text })
+    }
+
+    /// A GET whose answer has no end, piece by piece.
+    pub async fn stream(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = reqwest::Result<bytes::Bytes>> + use<>, reqwest::Error> {
+        // The usual client gives up after the usual time.
+        let http = reqwest::Client::builder()
+            .connect_timeout(REQUEST_DEADLINE)
+            .build()?;
+        let request = http.get(format!("{}{path}", self.base));
+        let answer = request.bearer_auth(&self.token).send().await?;
+        Ok(answer.error_for_status()?.bytes_stream())
     }
 
     /// A GET that must succeed.

@@ -18,8 +18,6 @@ use super::proxy::Proxy;
 use super::wait::until_true;
 use super::{APP, ARI_PASSWORD, ARI_USER, LabError};
 
-/// Port of the proxy before ARI.
-const PROXY_PORT: u16 = 8188;
 /// How long Asterisk may take to start on a slow machine.
 const START_MAX: Duration = Duration::from_secs(60);
 
@@ -89,8 +87,7 @@ impl RealAsterisk {
             root: &root,
             repository: &repository,
         })?;
-        let listen = SocketAddr::from((ip, PROXY_PORT));
-        let proxy = Proxy::start(listen, SocketAddr::from((ip, HTTP_PORT))).await?;
+        let proxy = Proxy::before(&block, name, SocketAddr::from((ip, HTTP_PORT))).await?;
         let mut pbx = RealAsterisk {
             name: name.into(),
             ip,
@@ -165,7 +162,13 @@ impl RealAsterisk {
             source,
         })?;
         let start = Instant::now();
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        if let Some(hosts) = self.block.hosts() {
+            let prefix = hosts.prefix(&self.name);
+            command = Command::new(&prefix[0]);
+            command.args(&prefix[1..]).arg(&program);
+        }
+        let child = command
             .arg("-C")
             .arg(self.folder.join("etc/asterisk.conf"))
             .args(["-f", "-n"])

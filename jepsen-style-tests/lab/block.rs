@@ -1,11 +1,13 @@
-//! A piece of the loopback network: 127.x.y.0/24, held by one lab, so that two test runs on one
-//! machine never meet. Every Asterisk has an address of its own with the usual ports.
+//! Where the Asterisks and the people of one lab are: a piece of the loopback network, 127.x.y.0/24,
+//! held by one lab, so that two test runs on one machine never meet; or hosts of their own, see
+//! [`Hosts`]. Every Asterisk has an address of its own with the usual ports.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::LabError;
+use super::hosts::Hosts;
 
 /// The port whose listener marks a block as taken.
 const MARK_PORT: u16 = 47_808;
@@ -18,10 +20,14 @@ pub struct Block {
 
 #[derive(Debug)]
 struct Inner {
-    x: u8,
-    y: u8,
-    _mark: TcpListener,
+    ground: Ground,
     next_port: AtomicU16,
+}
+
+#[derive(Debug)]
+enum Ground {
+    Loopback { x: u8, y: u8, _mark: TcpListener },
+    Hosts(Arc<Hosts>),
 }
 
 impl Block {
@@ -32,16 +38,8 @@ impl Block {
             let number = (seed.wrapping_mul(7919) + step) % 16_000;
             let (x, y) = (64 + (number / 254) as u8, 1 + (number % 254) as u8);
             let at = SocketAddr::from((Ipv4Addr::new(127, x, y, 1), MARK_PORT));
-            if let Ok(mark) = TcpListener::bind(at) {
-                let next_port = AtomicU16::new(20_000);
-                return Ok(Block {
-                    inner: Arc::new(Inner {
-                        x,
-                        y,
-                        _mark: mark,
-                        next_port,
-                    }),
-                });
+            if let Ok(_mark) = TcpListener::bind(at) {
+                return Ok(Block::on(Ground::Loopback { x, y, _mark }));
             }
         }
         Err(LabError::Refused(
@@ -49,18 +47,45 @@ impl Block {
         ))
     }
 
+    /// Hosts of their own, which nobody else has.
+    pub fn of_hosts(hosts: Arc<Hosts>) -> Block {
+        Block::on(Ground::Hosts(hosts))
+    }
+
+    fn on(ground: Ground) -> Block {
+        let next_port = AtomicU16::new(20_000);
+        Block {
+            inner: Arc::new(Inner { ground, next_port }),
+        }
+    }
+
+    /// The hosts, if this is not loopback.
+    pub fn hosts(&self) -> Option<&Arc<Hosts>> {
+        match &self.inner.ground {
+            Ground::Hosts(hosts) => Some(hosts),
+            Ground::Loopback { .. } => None,
+        }
+    }
+
     /// Address of the Asterisk of this name.
     pub fn pbx(&self, name: &str) -> Ipv4Addr {
+        let (x, y) = match &self.inner.ground {
+            Ground::Hosts(hosts) => return hosts.address(name),
+            Ground::Loopback { x, y, .. } => (*x, *y),
+        };
         let last = match name.as_bytes().first() {
             Some(letter @ b'a'..=b'z') => 11 + (letter - b'a'),
             _ => 99,
         };
-        Ipv4Addr::new(127, self.inner.x, self.inner.y, last)
+        Ipv4Addr::new(127, x, y, last)
     }
 
     /// Address of callers and phones.
     pub fn people(&self) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.inner.x, self.inner.y, 1)
+        match &self.inner.ground {
+            Ground::Hosts(hosts) => hosts.observer(),
+            Ground::Loopback { x, y, .. } => Ipv4Addr::new(127, *x, *y, 1),
+        }
     }
 
     /// A port at [`Block::people`] that nobody else gets. Even, with the next three free too: sipp
@@ -76,8 +101,11 @@ impl Block {
         SocketAddr::new(IpAddr::V4(self.people()), self.port())
     }
 
-    /// `x-y`, for folders.
+    /// For folders.
     pub fn label(&self) -> String {
-        format!("{}-{}-{}", std::process::id(), self.inner.x, self.inner.y)
+        match &self.inner.ground {
+            Ground::Hosts(hosts) => hosts.host("lab"),
+            Ground::Loopback { x, y, .. } => format!("{}-{x}-{y}", std::process::id()),
+        }
     }
 }

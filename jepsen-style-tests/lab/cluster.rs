@@ -5,18 +5,26 @@
 //! [`Oracle`], which asks the Asterisks alone. Everything ends with the [`Cluster`]; when the test
 //! failed, the logs are shown first.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use super::api::Api;
+use super::block::Block;
 use super::eventually::{SOON, check, eventually};
+use super::hosts::Hosts;
+use super::node_conf::{HTTP, RAFT, WIRE, node_config};
 use super::oracle::{AriDoor, Oracle};
 use super::place::Place;
 use super::process::NodeProcess;
-use super::{ARI_PASSWORD, CallSpec, Caller, Habit, Kind, Lab, Pbx, Phone};
+use super::{ARI_PASSWORD, CallSpec, Caller, Habit, Kind, Lab, Pbx, Phone, Proxy};
 
+/// Folders of clusters begin with this and the process id of the test.
+pub const FOLDER_MARK: &str = "holdfast-cluster-";
 /// Nodes of an ordinary installation.
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Bearer token of the operator.
@@ -34,6 +42,8 @@ pub struct Site {
     pub process: NodeProcess,
     pub pbx: Pbx,
     pub api: Api,
+    /// By which the other nodes reach it, if not directly.
+    pub wire: Option<Proxy>,
 }
 
 /// A running installation.
@@ -42,6 +52,8 @@ pub struct Cluster {
     pub oracle: Oracle,
     pub sites: Vec<Site>,
     pub kind: Kind,
+    /// The service by which nodes reach each other.
+    raft: u16,
     /// Whether nodes reach their Asterisks by way of what can be cut.
     wired: bool,
     lab: Lab,
@@ -53,6 +65,34 @@ impl Cluster {
     /// Three nodes, ready for work.
     pub async fn start(kind: Kind) -> Cluster {
         Cluster::prepare(kind, 3).await.begin().await
+    }
+
+    /// The same, where each node may take over the Asterisks of the others, soon.
+    pub async fn start_taking(kind: Kind) -> Cluster {
+        let cluster = Cluster::prepare(kind, 3).await;
+        for site in &cluster.sites {
+            let others = cluster.sites.iter().filter(|other| other.name != site.name);
+            let doors = others.map(|other| door(other.name, &other.pbx));
+            let config = cluster.config_of(site.name) + &takeover(doors);
+            let written = site.process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
+        cluster.begin().await
+    }
+
+    /// Waits until the Asterisk of this site is driven, by its own node or by another.
+    pub async fn driven(&self, name: &str, by_its_own: bool) {
+        let what = format!("asterisk {name} is driven, by its own node: {by_its_own}");
+        eventually(SOON, &what, async || {
+            let cluster = self.api().get("/v1/cluster").await?;
+            let pbxes = cluster["pbxes"].as_array().cloned().unwrap_or_default();
+            let driven = pbxes.iter().any(|pbx| {
+                let own = pbx["node"] == pbx["home"];
+                pbx["id"] == name && pbx["sight"] == "up" && own == by_its_own
+            });
+            check(driven, || format!("{pbxes:?}"))
+        })
+        .await;
     }
 
     /// The same, with a wire between each node and its Asterisk that can be cut. A wire goes on
@@ -68,7 +108,29 @@ impl Cluster {
         cluster.begin().await
     }
 
-    async fn begin(self) -> Cluster {
+    /// The same, with the configuration of each node changed first.
+    pub async fn start_changed(kind: Kind, change: impl Fn(String) -> String) -> Cluster {
+        let cluster = Cluster::prepare(kind, 3).await;
+        for site in &cluster.sites {
+            let config = change(cluster.config_of(site.name));
+            let written = site.process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
+        cluster.begin().await
+    }
+
+    /// Where configurations, logs and data folders are: `a.toml`, `a.log`, `a`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Leaves the folder where it is when the cluster ends.
+    pub fn keep_folder(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
+    /// Starts all nodes and waits until they are ready.
+    pub async fn begin(self) -> Cluster {
         let mut cluster = self;
         for site in &mut cluster.sites {
             site.process.start().expect("a node can be started");
@@ -80,31 +142,74 @@ impl Cluster {
     /// Asterisks run and configurations are written; no node is started.
     pub async fn prepare(kind: Kind, nodes: usize) -> Cluster {
         let lab = Lab::new(kind).expect("the lab finds a place");
-        let place = Place::new();
-        let folder = TempDir::with_prefix("holdfast-cluster-").expect("a temporary folder");
+        Cluster::at(lab, Place::new(), nodes, None).await
+    }
+
+    /// The same, with each node and its Asterisk on a host of its own. Nodes reach their Asterisks
+    /// by way of what can be cut.
+    ///
+    /// `peers_by_wire`: nodes reach each other by way of what can be hurt, too.
+    pub async fn prepare_on(kind: Kind, hosts: &Arc<Hosts>, peers_by_wire: bool) -> Cluster {
+        let lab = Lab::on(kind, Block::of_hosts(hosts.clone()));
+        let place = Place::of_hosts(hosts.clone());
+        let mut cluster = Cluster::at(lab, place, NAMES.len(), Some(hosts)).await;
+        if peers_by_wire {
+            cluster.wire(hosts);
+        }
+        cluster
+    }
+
+    /// Puts a proxy before each node, on its own host.
+    fn wire(&mut self, hosts: &Arc<Hosts>) {
+        self.raft = WIRE;
+        for (index, name) in NAMES.into_iter().enumerate() {
+            let at = self.place.addr(index, WIRE);
+            let listener = hosts.listen(name, at.port());
+            let listener = listener.expect("the lab can listen on its own hosts");
+            let listener = TcpListener::from_std(listener).expect("it does not block");
+            let node = self.place.addr(index, RAFT);
+            self.sites[index].wire = Some(Proxy::serve(listener, node).expect("it has an address"));
+            let config = self.config_of(name);
+            let written = self.sites[index].process.write_config(&config);
+            written.expect("the lab can write into its folder");
+        }
+    }
+
+    async fn at(lab: Lab, place: Place, nodes: usize, hosts: Option<&Arc<Hosts>>) -> Cluster {
+        let folder = TempDir::with_prefix(format!("{FOLDER_MARK}{}-", std::process::id()))
+            .expect("a temporary folder");
         let mut sites = Vec::new();
         let mut doors = Vec::new();
         for (index, name) in NAMES.into_iter().enumerate().take(nodes) {
             let pbx = lab.start(name).await.expect("an Asterisk starts");
             let door = door(name, &pbx);
-            let config = node_config(&place, &folder, index, nodes, &door.url);
+            let ari = match hosts {
+                Some(_) => pbx.ari().url.to_string(),
+                None => door.url.clone(),
+            };
+            let config = node_config(&place, folder.path(), index, nodes, &ari, RAFT);
             doors.push(door);
-            let process = NodeProcess::new(name, folder.path(), &config)
+            let mut process = NodeProcess::new(name, folder.path(), &config)
                 .expect("the lab can write into its folder");
+            if let Some(hosts) = hosts {
+                process.launch.prefix = hosts.prefix(name);
+            }
             let api = Api::new(&format!("http://{}", place.addr(index, HTTP)), TOKEN);
             sites.push(Site {
                 name,
                 process,
                 pbx,
                 api,
+                wire: None,
             });
         }
         let oracle = Oracle::watch(doors, &PHONES).await;
         Cluster {
             oracle,
             sites,
-            kind,
-            wired: false,
+            kind: lab.kind(),
+            raft: RAFT,
+            wired: hosts.is_some(),
             lab,
             place,
             folder,
@@ -139,10 +244,11 @@ impl Cluster {
         };
         node_config(
             &self.place,
-            &self.folder,
+            self.folder.path(),
             index,
             self.sites.len(),
             url.as_str(),
+            self.raft,
         )
     }
 
@@ -339,6 +445,37 @@ impl Cluster {
         self.site_mut(name).process.kill();
     }
 
+    /// SIGKILL to the processes of all nodes that run.
+    pub fn kill_all(&mut self) {
+        for site in &mut self.sites {
+            site.process.kill();
+        }
+    }
+
+    /// The data folder of a node.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The endpoints of a node, as the command line wants them.
+    pub fn http_url(&self, name: &str) -> String {
+        let index = self.sites.iter().position(|site| site.name == name);
+        let index = index.expect("the lab has this site");
+        format!("http://{}", self.place.addr(index, HTTP))
+    }
+
+    /// Where the other nodes reach a node.
+    pub fn raft_addr(&self, name: &str) -> SocketAddr {
+        let index = self.sites.iter().position(|site| site.name == name);
+        self.place.addr(index.expect("the lab has this site"), RAFT)
+    }
+
+    /// Removes everything that a dead node has kept.
+    pub fn wipe(&self, name: &str) {
+        assert!(self.site(name).process.pid().is_none(), "{name} runs");
+        std::fs::remove_dir_all(self.data_dir(name)).expect("the lab owns its folder");
+    }
+
     /// Starts a node's process again and waits until it is ready.
     pub async fn restart(&mut self, name: &str) {
         let site = self.site_mut(name);
@@ -438,50 +575,17 @@ fn door(name: &str, pbx: &Pbx) -> AriDoor {
     }
 }
 
-/// Services of a node within its [`Place`].
-const RAFT: u16 = 0;
-const HTTP: u16 = 1;
-
-fn node_config(place: &Place, folder: &TempDir, index: usize, nodes: usize, ari: &str) -> String {
-    let name = NAMES[index];
-    let join: Vec<String> = (0..nodes)
-        .map(|node| place.addr(node, RAFT).to_string())
-        .collect();
-    let folder = folder.path().display();
-    let text = toml::toml! {
-        [log]
-        level = "info,openraft=off,holdfast_node=debug"
-        format = "pretty"
-    };
-    let mut config: BTreeMap<String, toml::Value> = text.into_iter().collect();
-    let table = |pairs: Vec<(&str, toml::Value)>| {
-        toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
-    };
-    let node = vec![
-        ("name", name.into()),
-        ("data_dir", format!("{folder}/{name}").into()),
-    ];
-    config.insert("node".into(), table(node));
-    let cluster = vec![
-        ("listen", place.addr(index, RAFT).to_string().into()),
-        ("join", join.into()),
-        ("bootstrap_expect", (nodes as i64).into()),
-        ("secret", SECRET.into()),
-    ];
-    config.insert("cluster".into(), table(cluster));
-    let token = table(vec![("name", "operator".into()), ("token", TOKEN.into())]);
-    let http = vec![
-        ("listen", place.addr(index, HTTP).to_string().into()),
-        ("admin_socket", format!("{folder}/{name}.sock").into()),
-        ("tokens", toml::Value::Array(vec![token])),
-    ];
-    config.insert("http".into(), table(http));
-    let asterisk = vec![
-        ("url", ari.into()),
-        ("username", super::ARI_USER.into()),
-        ("password", ARI_PASSWORD.into()),
-        ("systemname", name.into()),
-    ];
-    config.insert("asterisk".into(), table(asterisk));
-    toml::to_string(&config).expect("a table of texts is TOML")
+/// What a node's file says of the Asterisks that it may take over.
+fn takeover(doors: impl Iterator<Item = AriDoor>) -> String {
+    let mut text = "\n[timing]\ntakeover_after = \"1s\"\n".to_owned();
+    for door in doors {
+        text.push_str(&format!(
+            "\n[[takeover]]\nsystemname = {:?}\nurl = {:?}\nusername = {:?}\npassword = {:?}\n",
+            door.pbx,
+            door.url,
+            super::ARI_USER,
+            ARI_PASSWORD
+        ));
+    }
+    text
 }

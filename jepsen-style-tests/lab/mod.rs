@@ -12,7 +12,9 @@ mod asterisk_conf;
 mod block;
 pub mod cluster;
 pub mod eventually;
+pub mod hosts;
 pub mod moments;
+mod node_conf;
 pub mod oracle;
 mod oracle_book;
 mod place;
@@ -32,7 +34,7 @@ use holdfast_ari::AriConfig;
 
 pub use asterisk::RealAsterisk;
 pub use block::Block;
-pub use proxy::{Fault, Proxy};
+pub use proxy::{Fault, PORT as PROXY_PORT, Proxy};
 pub use rtp::Heard;
 pub use sim::{SimCaller, SimPbx, SimPhone};
 pub use sipp::{RealCaller, RealPhone};
@@ -149,14 +151,18 @@ pub struct Lab {
 impl Lab {
     /// Takes a free piece of the loopback network and a temporary folder.
     pub fn new(kind: Kind) -> Result<Lab, LabError> {
-        let block = Block::take()?;
+        Ok(Lab::on(kind, Block::take()?))
+    }
+
+    /// A lab at this place.
+    pub fn on(kind: Kind, block: Block) -> Lab {
         let folder = std::env::temp_dir().join(format!("holdfast-lab-{}", block.label()));
-        Ok(Lab {
+        Lab {
             kind,
             block,
             folder,
             sims: Mutex::default(),
-        })
+        }
     }
 
     /// Starts the Asterisk of this name: `a`, `b` or `c`.

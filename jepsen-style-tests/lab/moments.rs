@@ -15,7 +15,7 @@ pub enum What {
     Created,
     /// It was answered.
     Up,
-    /// The dialplan reached `Stasis()`. A simulated Asterisk does not tell of it.
+    /// The dialplan reached `Stasis()`.
     Stasis,
     /// It is gone.
     Destroyed,
@@ -48,7 +48,7 @@ pub(super) fn what(event: &Value) -> Option<What> {
 }
 
 /// The timestamp of an event in milliseconds since the Unix epoch; 0 for none.
-pub(super) fn stamp(event: &Value) -> i64 {
+pub fn stamp(event: &Value) -> i64 {
     event["timestamp"].as_str().and_then(parse).unwrap_or(0)
 }
 

@@ -6,7 +6,7 @@
 //! is read off a channel's name; a caller is known by his number, which each test gives once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -16,8 +16,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::eventually::{SOON, check, eventually};
-use super::moments::Moment;
+use super::moments::{Moment, What};
 use super::oracle_book::{Book, Side};
+
+/// Calls of phones that are looked back at.
+const LATEST: usize = 500;
 
 /// How to reach the ARI of one Asterisk.
 #[derive(Debug, Clone)]
@@ -76,8 +79,13 @@ pub struct Played {
 pub struct Oracle {
     doors: Vec<AriDoor>,
     book: Arc<Mutex<Book>>,
+    tap: Tap,
     tasks: Vec<JoinHandle<()>>,
 }
+
+/// Somebody who hears every event too: the Asterisk's name, and the event.
+type Listener = Box<dyn Fn(&str, &Value) + Send + Sync>;
+type Tap = Arc<OnceLock<Listener>>;
 
 impl Oracle {
     /// Begins to watch, and returns when it hears every Asterisk. `phones` are the agents' numbers.
@@ -86,11 +94,24 @@ impl Oracle {
             phones: phones.iter().map(|phone| (*phone).to_owned()).collect(),
             ..Book::default()
         }));
-        let watcher = |door: &AriDoor| tokio::spawn(listen(door.clone(), book.clone()));
+        let tap = Tap::default();
+        let watcher =
+            |door: &AriDoor| tokio::spawn(listen(door.clone(), book.clone(), tap.clone()));
         let tasks = doors.iter().map(watcher).collect();
-        let oracle = Oracle { doors, book, tasks };
+        let oracle = Oracle {
+            doors,
+            book,
+            tap,
+            tasks,
+        };
         oracle.hears_all().await;
         oracle
+    }
+
+    /// Lets somebody hear every event from now on. Only the first who asks is let.
+    pub fn tell(&self, listener: impl Fn(&str, &Value) + Send + Sync + 'static) {
+        let told = self.tap.set(Box::new(listener));
+        assert!(told.is_ok(), "the oracle tells one listener");
     }
 
     /// Waits until it is connected to every Asterisk.
@@ -112,6 +133,15 @@ impl Oracle {
     /// When channels were created, answered and gone, in the order in which it was heard.
     pub fn moments(&self) -> Vec<Moment> {
         self.book().moments.clone()
+    }
+
+    /// When a phone was called for the first time after this moment, both by the Asterisks' stamps.
+    pub fn phone_called(&self, after_ms: i64) -> Option<i64> {
+        let book = self.book();
+        let called = |moment: &&Moment| moment.what == What::Created && moment.phone.is_some();
+        let stamps = book.moments.iter().rev().filter(called).map(|m| m.at_ms);
+        // Stamps of several Asterisks are not quite in order.
+        stamps.take(LATEST).filter(|at| *at > after_ms).min()
     }
 
     /// Callers in the order in which they were connected.
@@ -276,9 +306,9 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 }
 
 /// Keeps one event socket open for as long as the oracle lives.
-async fn listen(door: AriDoor, book: Arc<Mutex<Book>>) {
+async fn listen(door: AriDoor, book: Arc<Mutex<Book>>, tap: Tap) {
     loop {
-        if let Err(why) = hear(&door, &book).await {
+        if let Err(why) = hear(&door, &book, &tap).await {
             tracing::debug!(pbx = door.pbx, why, "the oracle does not hear");
         }
         lock(&book).lose(&door.pbx);
@@ -286,7 +316,7 @@ async fn listen(door: AriDoor, book: Arc<Mutex<Book>>) {
     }
 }
 
-async fn hear(door: &AriDoor, book: &Mutex<Book>) -> Result<(), String> {
+async fn hear(door: &AriDoor, book: &Mutex<Book>, tap: &Tap) -> Result<(), String> {
     let url = door.url.replacen("http://", "ws://", 1);
     let mut request = format!("{url}/events?app=oracle&subscribeAll=true")
         .into_client_request()
@@ -327,6 +357,9 @@ async fn hear(door: &AriDoor, book: &Mutex<Book>) -> Result<(), String> {
         if let Ok(text) = message.to_text()
             && let Ok(event) = serde_json::from_str::<Value>(text)
         {
+            if let Some(listener) = tap.get() {
+                listener(&door.pbx, &event);
+            }
             lock(book).take(&door.pbx, &event);
         }
     }

@@ -1,11 +1,15 @@
-//! Addresses on loopback that no other test uses at the same time.
+//! Addresses of nodes that no other test uses at the same time: on loopback, or on hosts of their own.
 //!
 //! Each test is a process of its own, so its process id gives it a block of four addresses out of
 //! 127.0.0.0/8; within one process a counter gives each cluster its own ports. So listeners keep
 //! fixed addresses over restarts, and tests run beside each other without asking anybody.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::cluster::NAMES;
+use super::hosts::Hosts;
 
 /// Ports that one cluster may use on each of its addresses.
 const PORTS_EACH: u16 = 16;
@@ -14,9 +18,10 @@ const FIRST_PORT: u16 = 17_000;
 static CLUSTERS: AtomicU16 = AtomicU16::new(0);
 
 /// The addresses of one cluster.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Place {
     base_port: u16,
+    hosts: Option<Arc<Hosts>>,
 }
 
 impl Place {
@@ -25,6 +30,15 @@ impl Place {
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         Place {
             base_port: FIRST_PORT + number * PORTS_EACH,
+            hosts: None,
+        }
+    }
+
+    /// The place that these hosts are: the same ports on each.
+    pub fn of_hosts(hosts: Arc<Hosts>) -> Place {
+        Place {
+            base_port: FIRST_PORT,
+            hosts: Some(hosts),
         }
     }
 
@@ -34,10 +48,11 @@ impl Place {
             node < 4 && service < PORTS_EACH,
             "a place has four addresses of 16 ports"
         );
-        SocketAddr::new(
-            IpAddr::V4(ip(std::process::id(), node as u32)),
-            self.base_port + service,
-        )
+        let ip = match &self.hosts {
+            Some(hosts) => hosts.address(NAMES[node]),
+            None => ip(std::process::id(), node as u32),
+        };
+        SocketAddr::new(IpAddr::V4(ip), self.base_port + service)
     }
 }
 

@@ -33,10 +33,14 @@ pub fn binary() -> PathBuf {
         return named;
     }
     let test = std::env::current_exe().expect("a test knows its own program");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("a test stands in target/PROFILE/deps");
+    // A test stands in target/PROFILE/deps, the drill in target/PROFILE.
+    let beside = test.parent().expect("a program stands in a folder");
+    let folder = match beside.file_name() {
+        Some(name) if name == "deps" || name == "examples" => {
+            beside.parent().expect("deps stands in target/PROFILE")
+        }
+        _ => beside,
+    };
     let binary = folder.join("holdfast");
     assert!(
         binary.is_file(),
@@ -51,12 +55,72 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// How a command of the program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Longest run of one command.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Runs one command of the program to its end, with the operator's token.
+pub async fn holdfast(words: &[&str]) -> Ran {
+    let command = tokio::process::Command::new(binary())
+        .args(words)
+        .env("HOLDFAST_TOKEN", super::cluster::TOKEN)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(COMMAND_DEADLINE, command).await;
+    let output = ended
+        .unwrap_or_else(|_| panic!("{words:?} does not end"))
+        .expect("the program can be run");
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into(),
+        stderr: String::from_utf8_lossy(&output.stderr).into(),
+    }
+}
+
 /// A node's process, running or not. Dropping it kills it.
 pub struct NodeProcess {
     name: String,
     config: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    /// How it is started.
+    pub launch: Launch,
+}
+
+/// What stands around the command of a start.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Words before the command, such as `nsenter --net=HOST`. The process that they start must
+    /// become the node by `exec`, so that signals reach it.
+    pub prefix: Vec<String>,
+    /// Further variables of its environment.
+    pub environment: Vec<(String, String)>,
+    /// Another program than [`binary`].
+    pub program: Option<PathBuf>,
+}
+
+impl Launch {
+    fn command(&self) -> Command {
+        let program = self.program.clone().unwrap_or_else(binary);
+        let mut command = match self.prefix.split_first() {
+            None => Command::new(program),
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(program);
+                command
+            }
+        };
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
 }
 
 impl NodeProcess {
@@ -67,6 +131,7 @@ impl NodeProcess {
             config: folder.join(format!("{name}.toml")),
             log: folder.join(format!("{name}.log")),
             child: None,
+            launch: Launch::default(),
         };
         process.write_config(config)?;
         Ok(process)
@@ -87,7 +152,9 @@ impl NodeProcess {
             .append(true)
             .open(&self.log)?;
         writeln!(log, "--- lab: start of {}", self.name)?;
-        let child = Command::new(binary())
+        let child = self
+            .launch
+            .command()
             .arg("serve")
             .arg("-c")
             .arg(&self.config)
@@ -103,6 +170,15 @@ impl NodeProcess {
     /// The process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Notices that it has ended by itself, so that it can be started again.
+    pub fn forget_if_ended(&mut self) {
+        let ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        if self.child.as_mut().is_some_and(ended) {
+            self.child = None;
+            self.note("it ended by itself");
+        }
     }
 
     /// SIGKILL: no goodbye of any kind.

@@ -1,12 +1,15 @@
-//! A small TCP proxy in front of an ARI port, to hurt what passes: cut event sockets, slow answers,
-//! lost answers. It serves real and simulated Asterisks alike.
+//! A small TCP proxy in front of an ARI port, or of a node, to hurt what passes: cut event sockets,
+//! slow answers, lost answers, nothing at all. It serves real and simulated Asterisks alike.
 //!
 //! It looks at the first bytes of a connection only, to tell an event socket from REST.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -14,6 +17,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::LabError;
+use super::block::Block;
+
+/// Port of the proxy before the ARI of an Asterisk.
+pub const PORT: u16 = 8188;
 
 /// What happens to REST answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,8 +30,12 @@ pub enum Fault {
     None,
     /// Each piece of an answer comes so much later.
     Slow(Duration),
+    /// Each piece of an answer comes later by up to `most`, by seeded dice.
+    Jitter { most: Duration, seed: u64 },
     /// Requests arrive, answers are lost and the connection is closed.
     LoseAnswers,
+    /// Nothing arrives, and connections stay open.
+    Hole,
 }
 
 #[derive(Debug)]
@@ -38,6 +49,8 @@ struct Shared {
     target: SocketAddr,
     state: Arc<Mutex<State>>,
     cuts: watch::Sender<u64>,
+    /// Counts pieces that were hurt; also for the dice of [`Fault::Jitter`].
+    hurt: Arc<AtomicU64>,
 }
 
 /// A running proxy. Dropping it closes everything.
@@ -49,6 +62,19 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Stands before the ARI of the Asterisk of this name.
+    pub async fn before(block: &Block, name: &str, ari: SocketAddr) -> Result<Proxy, LabError> {
+        let Some(hosts) = block.hosts() else {
+            return Proxy::start(SocketAddr::from((block.pbx(name), PORT)), ari).await;
+        };
+        let listener = hosts.listen(name, PORT)?;
+        let listener = TcpListener::from_std(listener).map_err(|source| LabError::Io {
+            what: format!("proxy on host {name}"),
+            source,
+        })?;
+        Proxy::serve(listener, ari)
+    }
+
     /// Listens at `listen` and passes on to `target`.
     pub async fn start(listen: SocketAddr, target: SocketAddr) -> Result<Proxy, LabError> {
         let failed = |source| LabError::Io {
@@ -56,6 +82,15 @@ impl Proxy {
             source,
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        Proxy::serve(listener, target)
+    }
+
+    /// Passes on to `target` what comes to a listener that was made elsewhere.
+    pub fn serve(listener: TcpListener, target: SocketAddr) -> Result<Proxy, LabError> {
+        let failed = |source| LabError::Io {
+            what: "address of a proxy".into(),
+            source,
+        };
         let address = listener.local_addr().map_err(failed)?;
         let state = Arc::new(Mutex::new(State {
             fault: Fault::None,
@@ -65,6 +100,7 @@ impl Proxy {
             target,
             state,
             cuts: watch::Sender::new(0),
+            hurt: Arc::default(),
         };
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Proxy {
@@ -85,6 +121,11 @@ impl Proxy {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// How many pieces were hurt so far.
+    pub fn hurt(&self) -> u64 {
+        self.shared.hurt.load(Ordering::Relaxed)
+    }
+
     /// Hurts REST answers from now on.
     pub fn fault(&self, fault: Fault) {
         self.shared.lock().fault = fault;
@@ -101,6 +142,26 @@ impl Drop for Proxy {
 impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what came for as long as nothing passes. False when it was swallowed by a hole, after
+    /// which the connection cannot go on.
+    async fn passes(&self) -> bool {
+        let mut swallowed = false;
+        while self.lock().fault == Fault::Hole {
+            if !swallowed {
+                swallowed = true;
+                self.hurt.fetch_add(1, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        !swallowed
+    }
+
+    fn jitter(&self, most: Duration, seed: u64) -> Duration {
+        let piece = self.hurt.load(Ordering::Relaxed);
+        let mut dice = StdRng::seed_from_u64(seed ^ piece);
+        Duration::from_millis(dice.random_range(0..=most.as_millis() as u64))
     }
 }
 
@@ -140,6 +201,9 @@ async fn serve(mut client: TcpStream, shared: Shared) -> std::io::Result<()> {
     {
         return Ok(());
     }
+    if !shared.passes().await {
+        return Ok(());
+    }
     server.write_all(&first[..length]).await?;
     if is_events {
         cuts.mark_unchanged();
@@ -166,7 +230,12 @@ async fn rest(
         tokio::select! {
             length = client.read(&mut from_client) => match length? {
                 0 => return Ok(()),
-                length => server.write_all(&from_client[..length]).await?,
+                length => {
+                    if !shared.passes().await {
+                        return Ok(());
+                    }
+                    server.write_all(&from_client[..length]).await?;
+                }
             },
             length = server.read(&mut from_server) => {
                 let length = length?;
@@ -174,9 +243,18 @@ async fn rest(
                     return Ok(());
                 }
                 let fault = shared.lock().fault;
+                if fault != Fault::None {
+                    shared.hurt.fetch_add(1, Ordering::Relaxed);
+                }
                 match fault {
                     Fault::None => {}
                     Fault::Slow(delay) => tokio::time::sleep(delay).await,
+                    Fault::Jitter { most, seed } => tokio::time::sleep(shared.jitter(most, seed)).await,
+                    Fault::Hole => {
+                        if !shared.passes().await {
+                            return Ok(());
+                        }
+                    }
                     Fault::LoseAnswers => return Ok(()),
                 }
                 client.write_all(&from_server[..length]).await?;

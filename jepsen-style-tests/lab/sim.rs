@@ -35,15 +35,19 @@ impl SimPbx {
     /// Starts it on its address of the block.
     pub async fn start(block: &Block, name: &str) -> Result<SimPbx, LabError> {
         let mut config = sim::SimConfig::new(name);
-        config.listen = SocketAddr::from((block.pbx(name), 8088));
+        // On hosts of their own the simulator is at the observer's, who reaches it whatever is cut;
+        // what the node reaches is the proxy, which stands on the host.
+        config.listen = match block.hosts() {
+            Some(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+            None => SocketAddr::from((block.pbx(name), 8088)),
+        };
         config.username = ARI_USER.into();
         config.password = ARI_PASSWORD.into();
         config.app = APP.into();
         config.contexts.push("lab-after".into());
         let refused = |error: sim::SimError| LabError::Refused(error.to_string());
         let sim = sim::SimAsterisk::start(config).await.map_err(refused)?;
-        let listen = SocketAddr::from((block.pbx(name), 8188));
-        let proxy = Proxy::start(listen, sim.addr()).await?;
+        let proxy = Proxy::before(block, name, sim.addr()).await?;
         Ok(SimPbx {
             name: name.into(),
             sim,
@@ -90,15 +94,19 @@ impl SimPbx {
     /// A caller calls in.
     pub fn call(&self, spec: CallSpec) -> SimCaller {
         let raw = spec.exten == "raw";
+        let variable = |name: &str, value: &str| vec![(name.to_string(), value.to_string())];
         let (exten, variables) = match spec.exten.as_str() {
-            "short" => (
-                "q-support",
-                vec![("HOLDFAST_MAX_WAIT".to_string(), "2".to_string())],
-            ),
-            exten => (exten, Vec::new()),
+            "short" => ("q-support".to_owned(), variable("HOLDFAST_MAX_WAIT", "2")),
+            exten => match urgent(exten) {
+                Some((queue, priority)) => (
+                    format!("q-{queue}"),
+                    variable("HOLDFAST_ARGS", &format!("priority={priority}")),
+                ),
+                None => (exten.to_owned(), Vec::new()),
+            },
         };
         let call = sim::CallSpec {
-            exten: exten.into(),
+            exten,
             variables,
             number: spec.number.clone(),
             name: spec.name,
@@ -148,6 +156,11 @@ impl SimPbx {
             .await
             .map_err(|error| LabError::Refused(error.to_string()))
     }
+}
+
+/// `qp-NAME-PRIORITY`
+fn urgent(exten: &str) -> Option<(&str, &str)> {
+    exten.strip_prefix("qp-")?.rsplit_once('-')
 }
 
 impl From<Habit> for sim::Habit {
@@ -249,6 +262,13 @@ impl std::fmt::Debug for SimPhone {
 }
 
 impl SimPhone {
+    /// The phone of somebody who decides anew at each ring, by chance.
+    pub fn with_person(pbx: &SimPbx, number: &str, person: sim::Person) -> SimPhone {
+        SimPhone {
+            phone: pbx.sim.phone(number, sim::Habit::Person(person)),
+        }
+    }
+
     /// The simulator's phone.
     pub fn inner(&self) -> &sim::Phone {
         &self.phone

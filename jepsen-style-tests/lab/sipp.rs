@@ -121,7 +121,7 @@ impl Sipp {
     async fn wait_listening(&self) -> Result<(), LabError> {
         let bound = format!("{:08X}:{:04X}", ip_as_proc(self.at.ip()), self.at.port());
         until_true("start of sipp", || {
-            let sockets = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
+            let sockets = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap_or_default();
             sockets.contains(&bound) || self.has_exited()
         })
         .await?;

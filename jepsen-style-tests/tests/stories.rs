@@ -1,4 +1,4 @@
-//! The ten stories of the main job, end to end: three nodes, three Asterisks, callers and agents.
+//! The stories of the main job, end to end: three nodes, three Asterisks, callers and agents.
 //!
 //! Each story is written once and told on both kinds of Asterisk, `real_story_..` and
 //! `sim_story_..`. What a story demands is demanded of what callers, phones and Asterisks saw; the
@@ -19,8 +19,14 @@ mod leaving;
 mod losing;
 #[path = "stories/offers.rs"]
 mod offers;
+#[path = "stories/operators.rs"]
+mod operators;
+#[path = "stories/power_cut.rs"]
+mod power_cut;
 #[path = "stories/scene.rs"]
 mod scene;
+#[path = "stories/takeover.rs"]
+mod takeover;
 
 macro_rules! story {
     ($sim:ident, $real:ident, $tell:path) => {
@@ -85,4 +91,44 @@ story!(
     sim_story_10_state_and_asterisk_agree_after_the_event_socket_was_cut,
     real_story_10_state_and_asterisk_agree_after_the_event_socket_was_cut,
     losing::the_event_socket
+);
+story!(
+    sim_story_11_all_nodes_die_and_their_callers_keep_their_places,
+    real_story_11_all_nodes_die_and_their_callers_keep_their_places,
+    power_cut::the_nodes
+);
+story!(
+    sim_story_12_all_nodes_die_with_an_asterisk_and_a_disk,
+    real_story_12_all_nodes_die_with_an_asterisk_and_a_disk,
+    power_cut::a_disk_and_an_asterisk
+);
+story!(
+    sim_story_13_a_whole_site_loses_its_power_twice,
+    real_story_13_a_whole_site_loses_its_power_twice,
+    power_cut::the_site
+);
+story!(
+    sim_story_14_one_survivor_goes_on_alone,
+    real_story_14_one_survivor_goes_on_alone,
+    operators::one_survivor_goes_on_alone
+);
+story!(
+    sim_story_15_a_drill_tells_what_the_oracle_saw,
+    real_story_15_a_drill_tells_what_the_oracle_saw,
+    operators::a_drill_kills_the_leader
+);
+story!(
+    sim_story_16_a_drill_that_costs_callers_says_so,
+    real_story_16_a_drill_that_costs_callers_says_so,
+    operators::a_drill_goes_wrong
+);
+story!(
+    sim_story_17_another_node_serves_the_callers_of_a_killed_one,
+    real_story_17_another_node_serves_the_callers_of_a_killed_one,
+    takeover::of_a_killed_node
+);
+story!(
+    sim_story_18_a_node_that_stood_still_finds_itself_deposed,
+    real_story_18_a_node_that_stood_still_finds_itself_deposed,
+    takeover::of_a_node_that_stands_still
 );

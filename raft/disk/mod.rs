@@ -7,6 +7,7 @@
 //! durable) and nothing else; formats, checksums and order are above it.
 
 mod files;
+pub mod untouched;
 
 use std::any::Any;
 use std::io;

@@ -57,6 +57,8 @@ pub struct Gauges {
     fsyncs: Mutex<VecDeque<u32>>,
     /// Committed log id to go down with the next block.
     pub committed: Mutex<Option<LogId>>,
+    /// Last committed log id that the core told.
+    pub known_committed: Mutex<Option<LogId>>,
 }
 
 impl Gauges {
@@ -229,7 +231,7 @@ impl Writer {
             .as_ref()
             .is_none_or(|a| a.len >= self.segment_bytes)
         {
-            self.open_segment()?;
+            self.open_segment().await?;
         }
         self.write_block(None, first, entries).await
     }
@@ -262,7 +264,7 @@ impl Writer {
         Ok(())
     }
 
-    fn open_segment(&mut self) -> io::Result<()> {
+    async fn open_segment(&mut self) -> io::Result<()> {
         let number = self.next_number;
         let path = self.dir.join(segment::file_name(number));
         let file = self.world.disk.create(&path, false)?;
@@ -274,6 +276,11 @@ impl Writer {
             .log_bytes
             .fetch_add(HEADER_LEN as u64, Ordering::Relaxed);
         lock(&self.index).opened(number, path);
+        self.save(Hard {
+            newest: Some(number),
+            ..self.hard
+        })
+        .await?;
         self.active = Some(Active {
             file,
             number,
@@ -304,7 +311,7 @@ impl Writer {
     async fn truncate(&mut self, since: u64) -> io::Result<()> {
         lock(&self.index).truncate_places(since);
         if self.active.is_none() {
-            self.open_segment()?;
+            self.open_segment().await?;
         }
         self.write_block(Some(since), since, &[]).await
     }
@@ -314,22 +321,18 @@ impl Writer {
         if self.hard.purged >= Some(upto) {
             return Ok(());
         }
+        let (removed, empty) = lock(&self.index).purge_places(upto.index);
         self.save(Hard {
             purged: Some(upto),
+            newest: self.hard.newest.filter(|_| !empty),
             ..self.hard
         })
         .await?;
-        let (removed, empty) = lock(&self.index).purge_places(upto.index);
         if empty {
             // What is appended next need not follow on what the open segment holds.
             self.active = None;
         }
-        for path in &removed {
-            self.world.disk.remove(path)?;
-        }
-        if !removed.is_empty() {
-            self.world.disk.sync_dir(&self.dir)?;
-        }
+        super::remove_all(&*self.world.disk, &self.dir, &removed)?;
         self.recount()
     }
 

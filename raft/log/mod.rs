@@ -6,8 +6,8 @@
 
 mod index;
 mod io;
-mod segment;
-mod vote;
+pub(crate) mod segment;
+pub(crate) mod vote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -66,6 +66,11 @@ impl LogView {
         self.gauges.fsync_percentiles()
     }
 
+    /// Last committed log id that the core told.
+    pub fn committed(&self) -> Option<LogId> {
+        *lock(&self.gauges.known_committed)
+    }
+
     /// Highest `seq` among this process's batches that ever reached the log.
     pub fn own_batches(&self) -> u64 {
         self.own_batches.load(Ordering::Acquire)
@@ -119,14 +124,15 @@ impl LogStore {
         let loaded = load(disk, &dir, &segments, hard)?;
         let gauges = Arc::new(Gauges::default());
         gauges.log_bytes.store(loaded.bytes, Ordering::Relaxed);
+        *lock(&gauges.known_committed) = loaded.committed;
         let index = Arc::new(Mutex::new(loaded.index));
         let (ops, inbox) = mpsc::channel(OPS);
         let writer = Writer {
             world: world.clone(),
             dir: dir.clone(),
-            hard,
+            hard: loaded.hard,
             active: loaded.active,
-            next_number: segments.keys().last().map_or(0, |n| n + 1),
+            next_number: loaded.next_number,
             index: index.clone(),
             gauges: gauges.clone(),
             segment_bytes: options.segment_bytes,
@@ -247,25 +253,28 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartErro
 }
 
 struct Loaded {
+    hard: Hard,
     index: Index,
     active: Option<Active>,
+    next_number: u64,
     committed: Option<LogId>,
     bytes: u64,
 }
 
-/// Reads and checks everything, cuts a torn tail, removes what is purged.
+/// Reads and checks everything, cuts a torn tail, removes what is purged. What it then holds is
+/// durable, also if the run before was killed, or failed to sync, behind a write.
 fn load(
     disk: &dyn Disk,
     dir: &Path,
     segments: &BTreeMap<u64, PathBuf>,
-    hard: Hard,
+    mut hard: Hard,
 ) -> Result<Loaded, StartError> {
     let mut held: Vec<(u64, segment::Place, Entry)> = Vec::new();
     let mut committed = None;
     let mut index = Index::purged_to(hard.purged);
     let newest = segments.keys().last().copied();
     let mut active = None;
-    let mut total = 0;
+    let mut next_number = newest.map_or(0, |n| n + 1);
     let mut expected = segments.keys().next().copied();
     for (&number, path) in segments {
         let damaged = |offset: u64, what: String| StartError::Damaged {
@@ -283,6 +292,8 @@ fn load(
         let Some(scan) = segment::scan(path, &bytes, number, is_newest)? else {
             disk.remove(path).map_err(io_at("cannot remove", path))?;
             disk.sync_dir(dir).map_err(io_at("cannot sync", dir))?;
+            // Its number is used again, for there must be no gap.
+            next_number = number;
             continue;
         };
         let file = disk.open(path).map_err(io_at("cannot open", path))?;
@@ -291,9 +302,15 @@ fn load(
             tracing::warn!(file = %path.display(), bytes = torn, "cut the torn tail of the log");
             file.set_len(scan.good_len)
                 .map_err(io_at("cannot cut", path))?;
+        }
+        if is_newest {
+            // The last block may be in the system's memory alone: written by a run that was killed
+            // before its sync, or whose sync failed, after which a sync alone does nothing.
+            let tail = &bytes[scan.last_block as usize..scan.good_len as usize];
+            let written = file.write_at(tail, scan.last_block);
+            written.map_err(io_at("cannot write", path))?;
             file.sync().map_err(io_at("cannot sync", path))?;
         }
-        total += scan.good_len;
         committed = committed.max(scan.committed);
         index.opened(number, path.clone());
         for fact in scan.facts {
@@ -326,22 +343,49 @@ fn load(
         index.written(number, entry.log_id.index, &[place]);
         index.push(entry, place.len as usize);
     }
+    if let Some(number) = hard.newest.filter(|n| *n >= next_number) {
+        return Err(StartError::Damaged {
+            file: dir.join(segment::file_name(number)),
+            offset: 0,
+            what: "the file is missing or empty".into(),
+            todo: REPLACE_ME,
+        });
+    }
     if let Some(purged) = hard.purged {
         let (gone, empty) = index.purge_places(purged.index);
-        for path in &gone {
-            disk.remove(path).map_err(io_at("cannot remove", path))?;
+        if empty && hard.newest.is_some() {
+            hard.newest = None;
+            let written = vote::write(disk, dir, &hard);
+            written.map_err(io_at("cannot write", &vote::path(dir)))?;
         }
+        remove_all(disk, dir, &gone).map_err(io_at("cannot remove segments of", dir))?;
         if empty {
             active = None;
         }
     }
     let committed = committed.min(index.last);
+    let mut bytes = 0;
+    for path in index.paths() {
+        bytes += disk.len(path).map_err(io_at("cannot read", path))?;
+    }
     Ok(Loaded {
+        hard,
         index,
         active,
+        next_number,
         committed,
-        bytes: total,
+        bytes,
     })
+}
+
+/// Removes segments, oldest first, each durably before the next: what is left after a crash must
+/// have no gap.
+fn remove_all(disk: &dyn Disk, dir: &Path, oldest_first: &[PathBuf]) -> std::io::Result<()> {
+    for path in oldest_first {
+        disk.remove(path)?;
+        disk.sync_dir(dir)?;
+    }
+    Ok(())
 }
 
 fn purged_at(hard: &Hard) -> Option<u64> {
@@ -429,6 +473,7 @@ impl RaftLogStorage<Types> for LogStore {
         // Travels with the next block: it is a hint for a faster start, not a promise.
         self.committed = committed;
         *lock(&self.gauges.committed) = committed;
+        *lock(&self.gauges.known_committed) = committed;
         Ok(())
     }
 

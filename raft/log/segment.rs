@@ -14,9 +14,10 @@
 //!
 //! A block is what one write and one fdatasync put down, and is only begun when the one before is
 //! durable. So a crash can damage nothing but the last block, and it shows: the block is short, or
-//! its end (which is never zero) or whole sectors of it are zeros. That is a torn tail, none of it was acknowledged, and it is cut.
-//! Anything else is damage to something that may have been acknowledged, and the node must not
-//! start with it.
+//! its end (which is never zero) or whole sectors of it are zeros. That is a torn tail, none of it
+//! was acknowledged, and it is cut. Anything else is damage to something that may have been
+//! acknowledged, and the node must not start with it. (What cannot be told apart: a bad bit in the
+//! last block, if an entry in it holds a whole sector of zeros. No command of ours does.)
 
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,8 @@ pub struct Scan {
     pub committed: Option<LogId>,
     /// Length of the good part; the rest is a torn tail.
     pub good_len: u64,
+    /// Where the last good block begins (0: there is none behind the header).
+    pub last_block: u64,
 }
 
 pub fn file_name(number: u64) -> String {
@@ -201,6 +204,7 @@ pub fn scan(
         match read_block(&bytes[at..], named, at as u64) {
             Ok(block) => {
                 let body_at = at + HEAD_LEN;
+                scan.last_block = at as u64;
                 read_entries(block, body_at, &mut scan).map_err(|(at, what)| damaged(at, what))?;
                 at = body_at + block.len();
                 scan.good_len = at as u64;

@@ -1,6 +1,6 @@
-//! The small file that holds the vote and how far the log is purged. It is replaced as a whole, so
-//! a crash leaves the old one or the new one, and any damage to it is told from a crash: then the
-//! node does not start, because a forgotten vote can elect two leaders.
+//! The small file that holds the vote, how far the log is purged, and which segment is the newest.
+//! It is replaced as a whole, so a crash leaves the old one or the new one, and any damage to it is
+//! told from a crash: then the node does not start, because a forgotten vote can elect two leaders.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,19 @@ use crate::error::REPLACE_ME;
 use crate::types::{LogId, Vote};
 
 const MAGIC: &[u8; 4] = b"HFVT";
-const FORMAT: u16 = 1;
+/// 1 was without the newest segment.
+const FORMAT: u16 = 2;
 /// The file never grows beyond this.
 const LEN_MAX: usize = 4096;
 
-/// What must never go backwards.
+/// What must never go backwards, and must be there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hard {
     pub vote: Option<Vote>,
     pub purged: Option<LogId>,
+    /// This segment was there; `None` when all were purged. Without it a file that is lost from the
+    /// end of the log would not be missed.
+    pub newest: Option<u64>,
 }
 
 pub fn path(dir: &Path) -> PathBuf {
@@ -46,8 +50,13 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io_at("cannot read", &file)(e)),
     };
+    parse(&file, &bytes).map(Some)
+}
+
+/// What a vote file's bytes say.
+pub fn parse(file: &Path, bytes: &[u8]) -> Result<Hard, StartError> {
     let damaged = |what: String| StartError::Damaged {
-        file: file.clone(),
+        file: file.into(),
         offset: 0,
         what,
         todo: REPLACE_ME,
@@ -58,7 +67,7 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
     let found = u16::from_le_bytes([bytes[4], bytes[5]]);
     if found > FORMAT {
         return Err(StartError::Newer {
-            file,
+            file: file.into(),
             found: found.into(),
             known: FORMAT.into(),
         });
@@ -66,7 +75,13 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Hard>, StartError> {
     if crc32fast::hash(&bytes[10..]).to_le_bytes() != bytes[6..10] {
         return Err(damaged("the checksum does not match".into()));
     }
-    codec::decode(&bytes[10..], LEN_MAX)
-        .map(Some)
-        .map_err(|e| damaged(e.to_string()))
+    let hard = match found {
+        1 => codec::decode(&bytes[10..], LEN_MAX).map(|(vote, purged)| Hard {
+            vote,
+            purged,
+            newest: None,
+        }),
+        _ => codec::decode(&bytes[10..], LEN_MAX),
+    };
+    hard.map_err(|e| damaged(e.to_string()))
 }

@@ -1,8 +1,8 @@
 //! The receiving side: an HTTP listener that gives no stranger anything to hold on to.
 //!
-//! axum's own `serve` waits for ever for half a header, so the accept loop is ours: a bound on
-//! connections, on the time for a header and for a body, and on a body's length; and the secret is
-//! checked before a single byte of the body is read.
+//! The accept loop with its places for strangers and for peers is in `holdfast_ports`. Here are the
+//! bounds on a body's length and time, and the secret, which is checked before a single byte of the
+//! body is read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,22 +14,29 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use holdfast_ports::{Bounds, Guest, Stats};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use super::transport::{Door, Listener, Refusal};
 use crate::StartError;
 
+/// Connections of peers.
 const CONNECTIONS: usize = 512;
+/// Connections that have not shown the secret; the oldest goes for a new one.
+const STRANGERS: usize = 256;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a peer may leave its answer unread.
+const WRITE_TIME: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 32;
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// A listener that is bound.
-struct Bound(TcpListener);
+struct Bound {
+    listener: TcpListener,
+    stats: Arc<Stats>,
+}
 
 /// Binds the listener.
 pub async fn bind(addr: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
@@ -37,14 +44,19 @@ pub async fn bind(addr: SocketAddr) -> Result<Box<dyn Listener>, StartError> {
         addr: addr.to_string(),
         source,
     };
-    Ok(Box::new(Bound(
-        TcpListener::bind(addr).await.map_err(listen)?,
-    )))
+    Ok(Box::new(Bound {
+        listener: TcpListener::bind(addr).await.map_err(listen)?,
+        stats: Arc::default(),
+    }))
 }
 
 impl Listener for Bound {
     fn addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
+    }
+
+    fn stats(&self) -> Arc<Stats> {
+        self.stats.clone()
     }
 
     fn serve(
@@ -52,50 +64,22 @@ impl Listener for Bound {
         door: Arc<dyn Door>,
         closing: watch::Receiver<bool>,
     ) -> BoxFuture<'static, ()> {
-        serve(self.0, door, closing).boxed()
+        let app = Router::new().fallback(answer).with_state(door);
+        holdfast_ports::serve(self.listener, app, BOUNDS, self.stats, closing).boxed()
     }
 }
 
-/// Serves until `closing` is true, then drops all connections.
-async fn serve(listener: TcpListener, door: Arc<dyn Door>, mut closing: watch::Receiver<bool>) {
-    let app = Router::new().fallback(answer).with_state(door);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            _ = closing.wait_for(|c| *c) => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(e) => {
-                // Out of file descriptors, most likely; an immediate retry would spin.
-                tracing::warn!("cannot accept a connection: {e}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(limit = CONNECTIONS, "too many connections; refused one");
-            continue;
-        };
-        // Latency is worth more than full packets; without it things still work.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone());
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_headers(HEADERS_MAX);
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        connections.spawn(async move {
-            let _place = place;
-            if let Err(e) = connection.await {
-                tracing::debug!("connection ended: {e}");
-            }
-        });
-    }
-}
+/// What is given to whoever connects. A stranger here is who has not shown the cluster's secret.
+const BOUNDS: Bounds = Bounds {
+    name: "node-to-node",
+    strangers: STRANGERS,
+    known: CONNECTIONS,
+    head_time: HEADER_TIME,
+    head_bytes: HEAD_BYTES_MAX,
+    headers: HEADERS_MAX,
+    write_time: WRITE_TIME,
+    stop_grace: Duration::ZERO,
+};
 
 async fn answer(State(door): State<Arc<dyn Door>>, request: Request<Body>) -> Response {
     match try_answer(door.as_ref(), request).await {
@@ -115,6 +99,10 @@ async fn try_answer(door: &dyn Door, request: Request<Body>) -> Result<Vec<u8>, 
     let path = request.uri().path().to_string();
     let kind = path.strip_prefix("/raft/").unwrap_or_default();
     let limit = door.admits(token, kind)?;
+    let guest = request.extensions().get::<Guest>();
+    if guest.is_some_and(|guest| !guest.is_known()) {
+        return Err(Refusal::new(503, "all connections for nodes are taken"));
+    }
     if request.method() != Method::POST {
         return Err(Refusal::new(405, "messages are posted"));
     }

@@ -62,6 +62,10 @@ pub trait Wire: Send + Sync + 'static {
 pub trait Listener: Send {
     /// The address.
     fn addr(&self) -> std::io::Result<SocketAddr>;
+    /// What it counts; nothing where there are no connections.
+    fn stats(&self) -> Arc<holdfast_ports::Stats> {
+        Arc::default()
+    }
     /// Has `door` answer what comes, until `closing` is true.
     fn serve(
         self: Box<Self>,

@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Kind, &str); 11] = [
+    pub(crate) const ALL: [(Kind, &str); 11] = [
         (Kind::Append, "append"),
         (Kind::Vote, "vote"),
         (Kind::Snapshot, "snapshot"),
@@ -130,7 +130,7 @@ pub fn unpack_reply<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     codec::decode(open(bytes)?, BODY_MAX).map_err(|e| e.to_string())
 }
 
-fn seal(frame: &mut [u8]) {
+pub(crate) fn seal(frame: &mut [u8]) {
     let crc = crc32fast::hash(&frame[5..]);
     frame[1..5].copy_from_slice(&crc.to_le_bytes());
 }
@@ -200,6 +200,8 @@ pub struct Introduction {
     pub expect: usize,
     /// Members it knows by name and id.
     pub members: Vec<(String, NodeId)>,
+    /// Clusters that its own was recovered from.
+    pub before: Vec<u64>,
 }
 
 /// Makes a fresh node belong to a cluster.

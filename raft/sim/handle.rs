@@ -139,7 +139,9 @@ impl Disk for Booted {
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
-        Ok(self.read(path)?.len() as u64)
+        let state = self.state()?;
+        let inode = state.live.files.get(path).ok_or_else(|| missing(path))?;
+        Ok(state.inodes[*inode].live.len() as u64)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -42,6 +42,8 @@ pub enum Keep {
 pub enum Fault {
     /// The power goes while it is under way.
     PowerLoss(Keep),
+    /// The process dies behind it; what it wrote is kept, though not durable.
+    Kill,
     /// It fails with this error number. A failed sync loses for good what it should have written.
     Error(i32),
     /// A write puts down half and fails as on a full disk; any other operation just fails.
@@ -148,6 +150,11 @@ impl SimDisk {
     /// Has something go wrong at an operation, counted from the first of all (which is 0).
     pub fn fail_at(&self, operation: u64, fault: Fault) {
         self.state().faults.insert(operation, fault);
+    }
+
+    /// Forgets what was still to go wrong at coming operations.
+    pub fn spare(&self) {
+        self.state().faults.clear();
     }
 
     /// Has the syncs be as honest as this says.

@@ -177,23 +177,23 @@ impl State {
     /// Counts an operation and says what it shall do; an error if it fails before it has an effect.
     pub fn begin(&mut self, run: u64, kind: OpKind, path: &Path) -> io::Result<Go> {
         self.check(run)?;
+        let number = self.operations;
+        self.operations += 1;
+        let dies = matches!(self.faults.get(&number), Some(Fault::PowerLoss(_)));
         for (kind, path, inode) in std::mem::take(&mut self.late) {
             match kind {
+                _ if dies => {}
                 OpKind::SyncDir => self.sync_names(&path),
                 _ => self.inodes[inode].sync(),
             }
         }
-        let number = self.operations;
-        self.operations += 1;
         if let Some(record) = &mut self.record {
             record.push((kind, path.to_path_buf()));
         }
         let is_sync = matches!(kind, OpKind::Sync | OpKind::SyncDir);
         match self.faults.get(&number).copied() {
             Some(Fault::Error(number)) => {
-                if kind == OpKind::SyncDir {
-                    self.namings.remove(path);
-                } else if kind == OpKind::Sync
+                if kind == OpKind::Sync
                     && let Some(inode) = self.live.files.get(path)
                 {
                     self.inodes[*inode].pending.clear();
@@ -203,7 +203,7 @@ impl State {
             Some(Fault::Short) if kind == OpKind::Write => Ok(Go::Half),
             Some(Fault::Short) => Err(io::Error::from_raw_os_error(FULL)),
             Some(Fault::Flip(bit)) if kind == OpKind::Write => Ok(Go::Flip(bit)),
-            Some(Fault::PowerLoss(_)) if is_sync => Ok(Go::Skip),
+            Some(Fault::PowerLoss(_) | Fault::Kill) if is_sync => Ok(Go::Skip),
             _ if !is_sync => Ok(Go::On),
             _ => Ok(self.sworn(kind, path)),
         }
@@ -225,11 +225,12 @@ impl State {
     /// After the effect of an operation: the power may go.
     pub fn end(&mut self) -> io::Result<()> {
         let number = self.operations - 1;
-        if let Some(Fault::PowerLoss(keep)) = self.faults.get(&number).copied() {
-            self.cut_power(keep);
-            return Err(io::Error::other("the power went"));
+        match self.faults.get(&number).copied() {
+            Some(Fault::PowerLoss(keep)) => self.cut_power(keep),
+            Some(Fault::Kill) => self.end_run(),
+            _ => return Ok(()),
         }
-        Ok(())
+        Err(io::Error::other("the machine went off"))
     }
 
     /// Changes names in a folder.

@@ -452,3 +452,29 @@ async fn a_node_with_another_secret_stays_outside() {
     until("all wait", || (0..3).all(waits)).await;
     assert!(cluster.node(0).leader().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_who_is_gone_is_not_named_any_more() {
+    let mut cluster = Cluster::start(3, slow).await;
+    let leader = cluster.acting().await;
+    let others: Vec<usize> = (0..3).filter(|i| *i != leader).collect();
+    // Without the other two: it goes on in office by the library's book, and nobody follows it.
+    cluster.crash(others[0]).await;
+    cluster.crash(others[1]).await;
+    let is_alone = |i: usize| {
+        let status = cluster.node(i).status();
+        status.leader.is_none() && !status.health.healthy
+    };
+    until("a leader without followers is none", || is_alone(leader)).await;
+    // A follower that is started alone still has the old leader's vote on disk.
+    cluster.crash(leader).await;
+    cluster.up(others[0]).await;
+    let status = cluster.node(others[0]).status();
+    assert_eq!(status.leader, None);
+    assert!(status.health.reason.contains("no leader"), "{status:?}");
+    cluster.up(leader).await;
+    until("together they have a leader", || {
+        cluster.node(others[0]).leader().is_some()
+    })
+    .await;
+}

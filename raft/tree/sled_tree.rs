@@ -62,7 +62,8 @@ impl Tree for Sled {
     }
 
     fn mark_broken(&self) -> std::io::Result<()> {
-        fs::write(&self.marker, b"")
+        File::create(&self.marker)?.sync_all()?;
+        Files.sync_dir(self.marker.parent().unwrap_or(Path::new(".")))
     }
 }
 

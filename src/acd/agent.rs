@@ -1,10 +1,12 @@
 //! An agent, and an agent as a member of a queue.
 //!
 //! Settings survive logging out; the session (login, pause, counters) survives every failover.
-//! Who may be offered a call is decided in one place: `Agent::availability`.
+//! Who may be offered a call is decided in one place: `Agent::availability`, to be asked by way of
+//! the state, which knows whose word on a phone still counts.
 
 use crate::command::DeviceState;
 use crate::id::{AgentId, Attempt, CallId, Millis, PbxId, QueueName};
+use crate::pbx::Pbx;
 use crate::settings::{AgentSettings, MemberSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,28 +87,42 @@ pub enum Availability {
 }
 
 impl Agent {
-    /// What all Asterisks together say: in use if any says so; reachable if any home says so.
-    pub fn device(&self) -> DeviceState {
+    /// What all Asterisks together say: in use if any says so; reachable if any home says so. That a
+    /// phone is busy is the word of a moment: once nobody hears the Asterisk that said it, it counts
+    /// as unknown, and a phone that is busy indeed says so itself when it is rung. Where a phone is
+    /// registered stays.
+    pub(crate) fn device(&self, pbxes: &BTreeMap<PbxId, Pbx>) -> DeviceState {
         let homes = &self.settings.home;
-        let mut relevant = self
+        let relevant = self
             .devices
             .iter()
             .filter(|(pbx, _)| homes.is_empty() || homes.contains(pbx));
-        let Some((_, first)) = relevant.next() else {
-            return DeviceState::Unknown;
-        };
-        relevant.fold(*first, |all, (_, one)| combine(all, *one))
+        let words = relevant.map(|(pbx, state)| {
+            let unheard = pbxes.get(pbx).is_some_and(|pbx| pbx.away_at.is_some());
+            if unheard && is_busy(*state) {
+                DeviceState::Unknown
+            } else {
+                *state
+            }
+        });
+        words.reduce(combine).unwrap_or_default()
     }
 
-    /// Whether a decision may take the agent, for queues with that `ring_in_use`. Wrap-up and retry
-    /// delay end when their deadline fires, not when the clock passes it, so that all replicas and
-    /// the index agree on the moment; that is why the clock does not count here.
-    pub fn is_free(&self, ring_in_use: bool) -> bool {
-        self.availability(0, ring_in_use) == Availability::Available
+    /// Whether a decision may take the agent, whose device is in this state, for queues with that
+    /// `ring_in_use`. Wrap-up and retry delay end when their deadline fires, not when the clock
+    /// passes it, so that all replicas and the index agree on the moment; that is why the clock does
+    /// not count here.
+    pub(crate) fn is_free(&self, device: DeviceState, ring_in_use: bool) -> bool {
+        self.availability(device, 0, ring_in_use) == Availability::Available
     }
 
     /// At `now`, for queues with that `ring_in_use`.
-    pub fn availability(&self, now: Millis, ring_in_use: bool) -> Availability {
+    pub(crate) fn availability(
+        &self,
+        device: DeviceState,
+        now: Millis,
+        ring_in_use: bool,
+    ) -> Availability {
         if self.login_at.is_none() {
             return Availability::LoggedOut;
         }
@@ -124,20 +140,24 @@ impl Agent {
         if self.retry_at.is_some_and(|until| now < until) {
             return Availability::RetryDelay;
         }
-        match self.device() {
+        match device {
             DeviceState::Unavailable | DeviceState::Invalid => Availability::Unreachable,
-            DeviceState::InUse
+            busy if is_busy(busy) && !ring_in_use => Availability::BusyElsewhere,
+            _ => Availability::Available,
+        }
+    }
+}
+
+/// Says of a phone that it is in use, by whatever call.
+fn is_busy(state: DeviceState) -> bool {
+    matches!(
+        state,
+        DeviceState::InUse
             | DeviceState::Busy
             | DeviceState::Ringing
             | DeviceState::RingInUse
             | DeviceState::OnHold
-                if !ring_in_use =>
-            {
-                Availability::BusyElsewhere
-            }
-            _ => Availability::Available,
-        }
-    }
+    )
 }
 
 /// Of two Asterisks' words the busier one counts, and any word counts more than "not registered here".

@@ -97,6 +97,40 @@ pub enum Command {
 
     // Admin writes.
     Admin(Admin),
+
+    // Facts again: what came later stands behind.
+    /// A node asks to drive an Asterisk and must not touch it before it was granted. `epoch` is the
+    /// one it will have: one above the known one, so that of several who ask one alone is granted.
+    PbxClaim {
+        pbx: PbxId,
+        node: NodeName,
+        epoch: u64,
+        claim: Claim,
+    },
+    /// As `AgentDevice`, and refused when it comes from a driver whose epoch is over.
+    DeviceSeen {
+        pbx: PbxId,
+        epoch: u64,
+        agent: AgentId,
+        state: DeviceState,
+    },
+    /// As `Admin`, for a change that is worked out from the present state, so that the same request
+    /// may lead to another operation when it is sent again: `asked` is a digest of what was asked,
+    /// by which a repetition is told from another write under the same id.
+    AdminAsked {
+        asked: u64,
+        admin: Admin,
+    },
+}
+
+/// By what right a node asks to drive an Asterisk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Claim {
+    /// It is the node's own: granted, whoever drives it. `takeover` says whether others may take it
+    /// over.
+    Home { takeover: bool },
+    /// Its driver has been away for at least so long.
+    Takeover { after_ms: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,23 +8,30 @@ use crate::agent::{Agent, Hand, Member};
 use crate::command::DeviceState;
 use crate::settings::{Empty, EmptyRule, Step};
 
-/// Whether this member counts as being there under `rule`, judged at `step` of the plan.
+/// Whether this member, whose device is in this state, counts as being there under `rule`, judged at
+/// `step` of the plan.
 pub(crate) fn is_there(
     rule: &EmptyRule,
     step: Option<&Step>,
     agent: &Agent,
     member: &Member,
+    device: DeviceState,
 ) -> bool {
     agent.login_at.is_some()
         && !rule
             .0
             .iter()
-            .any(|empty| is_in(*empty, step, agent, member))
+            .any(|empty| is_in(*empty, step, agent, member, device))
 }
 
-fn is_in(condition: Empty, step: Option<&Step>, agent: &Agent, member: &Member) -> bool {
+fn is_in(
+    condition: Empty,
+    step: Option<&Step>,
+    agent: &Agent,
+    member: &Member,
+    device: DeviceState,
+) -> bool {
     let free = agent.hand == Hand::Free;
-    let device = agent.device();
     match condition {
         Empty::Paused => agent.pause.is_some() || member.pause.is_some(),
         Empty::Penalty => step

@@ -170,6 +170,15 @@ pub enum Event {
         by: EndedBy,
         talked_ms: u64,
     },
+    /// A node was given an Asterisk: its own, or (`takeover`) that of a node which is away.
+    PbxClaimed {
+        pbx: PbxId,
+        node: NodeName,
+        /// Who had it before, if it was another.
+        from: Option<NodeName>,
+        epoch: u64,
+        takeover: bool,
+    },
 }
 
 /// Why a caller was passed over although earlier in the line.

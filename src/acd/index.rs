@@ -209,7 +209,7 @@ impl Index {
         let queue = facts.queues.get(name);
         let member = queue.and_then(|queue| Some((queue, queue.members.get(agent)?)));
         if let (Some((queue, member)), Some(agent)) = (member, facts.agents.get(agent)) {
-            index.enter_member(MemberEntry::of(queue, agent, member), &agent.id);
+            index.enter_member(MemberEntry::of(facts, queue, agent, member), &agent.id);
         }
     }
 
@@ -353,10 +353,11 @@ impl QueueIndex {
 }
 
 impl MemberEntry {
-    fn of(queue: &Queue, agent: &Agent, member: &Member) -> MemberEntry {
+    fn of(facts: &State, queue: &Queue, agent: &Agent, member: &Member) -> MemberEntry {
         let settings = &queue.settings;
         let (plan, strategy) = (settings.plan(), settings.strategy);
-        let free = member.pause.is_none() && agent.is_free(settings.ring_in_use);
+        let device = facts.device(agent);
+        let free = member.pause.is_none() && agent.is_free(device, settings.ring_in_use);
         let ranks = plan.iter().map(|step| {
             let admitted = free && step.admits(&agent.id, &member.settings);
             admitted.then(|| Rank::of(step.strategy.unwrap_or(strategy), agent, member))
@@ -364,8 +365,8 @@ impl MemberEntry {
         let (join, leave) = (&settings.join_empty, &settings.leave_when_empty);
         MemberEntry {
             ranks: ranks.collect(),
-            there_join: empty::is_there(join, plan.first(), agent, member),
-            there_leave: empty::is_there(leave, plan.last(), agent, member),
+            there_join: empty::is_there(join, plan.first(), agent, member, device),
+            there_leave: empty::is_there(leave, plan.last(), agent, member, device),
         }
     }
 }

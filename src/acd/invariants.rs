@@ -40,7 +40,8 @@ pub enum Violation {
     IndexDiffers,
     /// I12: a bound of `limits` is exceeded.
     LimitExceeded { what: &'static str },
-    /// I13: an Asterisk is given up at a time exactly while its node is away.
+    /// I13: an Asterisk whose node is away, and no other, is given up at a time and may be taken over
+    /// after a time; one that was taken over has compared before it is served.
     PbxMismatch { pbx: PbxId },
     /// I14: call numbers are counted up and never in the future.
     CallFromTheFuture { call: CallId },
@@ -201,11 +202,12 @@ fn check_lines(state: &State, found: &mut Vec<Violation>) {
 
 fn check_pbxes(state: &State, found: &mut Vec<Violation>) {
     for pbx in state.pbxes.values() {
-        let away = pbx.lost_at.is_some();
+        let (given_up, taken) = (pbx.lost_at.is_some(), pbx.away_at.is_some());
         let fits = match pbx.sight {
-            Sight::Up => !away,
-            Sight::NodeAway => away,
-            Sight::Down => true,
+            Sight::Up => !given_up && !taken,
+            Sight::NodeAway => given_up && taken,
+            Sight::Taken => taken && pbx.node != pbx.home,
+            Sight::Down => taken || !given_up,
         };
         if !fits {
             found.push(Violation::PbxMismatch {

@@ -2,7 +2,7 @@
 //!
 //! Append-only, like the commands: answers are kept for requests that are sent twice.
 
-use crate::id::{AgentId, Attempt, CallId, QueueName};
+use crate::id::{AgentId, Attempt, CallId, NodeName, PbxId, QueueName};
 use serde::{Deserialize, Serialize};
 
 pub type Reply = Result<Done, Reject>;
@@ -72,6 +72,13 @@ pub enum Reject {
     StaleEpoch {
         epoch: u64,
     },
+    /// This node drives the Asterisk, and not the one that spoke.
+    DrivenByOther {
+        node: NodeName,
+    },
+    /// The Asterisk cannot be taken over now: its driver is not away for long enough, or it is not
+    /// allowed.
+    NoTakeover(PbxId),
 }
 
 impl Reject {
@@ -96,6 +103,8 @@ impl Reject {
             Reject::Invalid { .. } => "HF-Q16",
             Reject::RequestReused => "HF-Q17",
             Reject::StaleEpoch { .. } => "HF-Q18",
+            Reject::DrivenByOther { .. } => "HF-Q19",
+            Reject::NoTakeover(_) => "HF-Q20",
         }
     }
 
@@ -142,6 +151,8 @@ impl std::fmt::Display for Reject {
             Reject::Invalid { what, problem } => write!(f, "{what}: {problem}"),
             Reject::RequestReused => f.write_str("this request id was used for another write"),
             Reject::StaleEpoch { epoch } => write!(f, "epoch {epoch} is over"),
+            Reject::DrivenByOther { node } => write!(f, "node {node} drives this asterisk"),
+            Reject::NoTakeover(pbx) => write!(f, "asterisk {pbx} cannot be taken over now"),
         }
     }
 }

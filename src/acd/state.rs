@@ -3,9 +3,9 @@
 //! The fields are facts, written to snapshots and hashed into the digest; the index is derived from
 //! them and computed anew when a snapshot is read.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Availability};
 use crate::call::Call;
-use crate::command::Config;
+use crate::command::{Config, DeviceState};
 use crate::digest;
 use crate::id::{AgentId, CallId, ChannelId, Millis, PbxId, QueueName, RequestId};
 use crate::index::Index;
@@ -120,6 +120,21 @@ impl State {
     /// In order of id.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()
+    }
+
+    /// What all Asterisks that are heard say of an agent's phone.
+    pub fn device(&self, agent: &Agent) -> DeviceState {
+        agent.device(&self.pbxes)
+    }
+
+    /// Why an agent is or is not offered a call at `now`, for queues with that `ring_in_use`.
+    pub fn availability(&self, agent: &Agent, now: Millis, ring_in_use: bool) -> Availability {
+        agent.availability(self.device(agent), now, ring_in_use)
+    }
+
+    /// Whether a decision may take the agent, for queues with that `ring_in_use`.
+    pub fn is_free(&self, agent: &Agent, ring_in_use: bool) -> bool {
+        agent.is_free(self.device(agent), ring_in_use)
     }
 
     pub fn call(&self, id: CallId) -> Option<&Call> {

@@ -169,6 +169,17 @@ pub struct EventView {
     pub fields: serde_json::Map<String, serde_json::Value>,
 }
 
+/// The stream's `leader` event: who leads, as the answering node sees it. It is of no log entry and
+/// has no id, so it moves no cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderView {
+    /// Absent while nobody is known to lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// Of that leader; 0 without one.
+    pub term: u64,
+}
+
 /// A template of queues that a call may bring into being.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TemplateView {
@@ -232,9 +243,16 @@ pub struct NodeView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PbxView {
     pub id: String,
+    /// Drives it.
     pub node: String,
+    /// The node beside it; another than `node` while it is taken over.
+    pub home: String,
+    /// Since when `node` has it, RFC 3339.
+    pub since: String,
+    /// Whether others may take it over.
+    pub takeover: bool,
     pub epoch: u64,
-    /// `up`, `down` or `node_away`.
+    /// `up`, `down`, `node_away` or `taken` (taken over and not compared yet).
     pub sight: String,
 }
 

@@ -168,7 +168,7 @@ pub fn create_token(role: Role) -> (String, String) {
 pub fn needed(method: &Method, route: &str) -> Option<Role> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match route {
-        "/livez" | "/readyz" | "/version" => None,
+        "/livez" | "/readyz" | "/version" | "/v1/openapi.json" => None,
         _ if reads => Some(Role::Viewer),
         "/v1/agents/{agent}/session" | "/v1/agents/{agent}/pause" | "/v1/agents/{agent}/ready" => {
             Some(Role::Agent)

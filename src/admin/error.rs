@@ -38,6 +38,10 @@ pub enum ApiError {
     Cluster(ClusterError),
     #[error("{0} event streams are open already")]
     TooManyStreams(usize),
+    #[error("too many wrong tokens came from this address")]
+    TooManyGuesses,
+    #[error("all connections that this node serves are taken")]
+    TooManyConnections,
     #[error("the node took longer than {0} s")]
     Slow(u64),
     #[error("the journal of this node cannot be read")]
@@ -91,6 +95,10 @@ impl ApiError {
             ApiError::TooManyStreams(_) => {
                 (429, "rate-limited", "too many event streams", "HF-H12")
             }
+            ApiError::TooManyGuesses => {
+                (429, "too-many-guesses", "too many wrong tokens", "HF-H18")
+            }
+            ApiError::TooManyConnections => (503, "overloaded", "too many connections", "HF-H19"),
             ApiError::Slow(_) => (504, "outcome-unknown", "the outcome is not known", "HF-H09"),
             ApiError::Journal => (503, "journal", "the journal cannot be read", "HF-H13"),
         }
@@ -122,6 +130,10 @@ impl ApiError {
                 "look whether it was done, or repeat it with the same Idempotency-Key"
             }
             ApiError::Propose(ProposeError::Overloaded) => "try again in a second",
+            ApiError::TooManyGuesses => {
+                "wait, and mend the client that sends a wrong token; the unix socket needs none"
+            }
+            ApiError::TooManyConnections => "close some, or ask another node",
             ApiError::TooManyStreams(_) => "close one, or ask another node",
             ApiError::Journal => "ask another node, and look at this node's log",
             _ => "",
@@ -239,7 +251,7 @@ impl IntoResponse for ApiError {
         let problem = self.problem();
         let mut response = problem_response(&problem);
         let headers = response.headers_mut();
-        if problem.status == 503 {
+        if matches!(problem.status, 429 | 503) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self == ApiError::Unauthenticated {

@@ -3,8 +3,10 @@
 //!
 //! Everything comes from this node's journal; nothing is kept for a client here but its cursor, so a
 //! slow client costs no memory. A new stream, and one whose cursor the journal no longer reaches
-//! (`reset`), begins with a `snapshot` of queues, agents and calls.
+//! (`reset`), begins with a `snapshot` of queues, agents and calls. Beside the journal's events stands
+//! `leader`: at the beginning and whenever this node sees another leader, or none.
 
+use crate::api::LeaderView;
 use crate::auth::Role;
 use crate::error::ApiError;
 use crate::request::query;
@@ -17,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use holdfast_acd::{CallId, Event, QueueName};
-use holdfast_raft::{EventBatch, Record};
+use holdfast_raft::{EventBatch, Lead, Record};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +36,8 @@ const JOURNAL_LAG: Duration = Duration::from_millis(10);
 const BATCH: usize = 500;
 /// More events than this in one log entry are cut off.
 const ENTRY_EVENTS_MAX: usize = 64_000;
+/// The type that is of no log entry.
+const LEADER: &str = "leader";
 /// Calls whose queue a filtered stream remembers.
 const CALLS_REMEMBERED: usize = 10_000;
 
@@ -96,6 +100,7 @@ pub async fn events(
     let mut feed = Feed {
         applied: app.node.raft().applied(),
         batches: app.node.raft().events(),
+        led_by: app.node.raft().led_by(),
         role: who.role,
         queue: asked.queue,
         kind: asked.r#type,
@@ -114,6 +119,7 @@ pub async fn events(
         Some(_) => {}
         None => feed.snapshot(),
     }
+    feed.leader();
     let body = stream::unfold(feed, async |mut feed| {
         let frame = feed.next().await?;
         Some((Ok::<_, Infallible>(frame), feed))
@@ -135,6 +141,7 @@ struct Feed {
     applied: watch::Receiver<u64>,
     /// Only for its word that events were skipped.
     batches: broadcast::Receiver<Arc<EventBatch<Event>>>,
+    led_by: watch::Receiver<Option<Lead>>,
     beat: Instant,
     /// Where calls are, for the filter by queue.
     calls: BTreeMap<CallId, QueueName>,
@@ -170,6 +177,11 @@ impl Feed {
             let wait = if behind { JOURNAL_LAG } else { HEARTBEAT };
             tokio::select! {
                 changed = self.applied.changed() => changed.ok()?,
+                changed = self.led_by.changed() => {
+                    changed.ok()?;
+                    self.leader();
+                    continue;
+                }
                 () = tokio::time::sleep(wait) => {}
                 () = tokio::time::sleep_until(self.beat) => {}
             }
@@ -262,6 +274,22 @@ impl Feed {
         cursor.index > self.app.applied() || oldest.is_some_and(|oldest| cursor.index + 1 < oldest)
     }
 
+    /// Says who leads; not to whom asked for one queue or for another type.
+    fn leader(&mut self) {
+        let wanted = self.kind.as_ref().is_none_or(|kind| kind == LEADER);
+        let lead = self.led_by.borrow_and_update().clone();
+        if !wanted || self.queue.is_some() {
+            return;
+        }
+        let view = lead.map_or_else(LeaderView::default, |lead| LeaderView {
+            leader: Some(lead.name),
+            term: lead.term,
+        });
+        let data = serde_json::to_string(&view).unwrap_or_default();
+        self.frames
+            .push_back(Bytes::from(format!("event: {LEADER}\ndata: {data}\n\n")));
+    }
+
     fn was_reset(&mut self) -> bool {
         let mut reset = false;
         loop {
@@ -299,8 +327,9 @@ impl Feed {
                 .map(|c| view::call(state, c, None, look));
             serde_json::json!({
                 "revision": index,
+                "clock_ms": look.now,
                 "queues": queues.map(|q| view::queue(state, q, look, false)).collect::<Vec<_>>(),
-                "agents": agents.map(|a| view::agent(a, look)).collect::<Vec<_>>(),
+                "agents": agents.map(|a| view::agent(state, a, look)).collect::<Vec<_>>(),
                 "calls": calls.collect::<Vec<_>>(),
             })
         });

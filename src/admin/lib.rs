@@ -13,10 +13,13 @@ pub mod api;
 pub mod auth;
 pub mod declared;
 pub mod diff;
+#[doc(hidden)]
+pub mod doors;
 pub mod duration;
 mod empty_rule;
 mod error;
 mod events;
+mod guesses;
 mod metrics;
 mod request;
 mod router;
@@ -37,7 +40,8 @@ mod words;
 pub use auth::{Role, Tokens, create_token};
 pub use error::ApiError;
 pub use router::{App, router};
-pub use serve::{Listen, ServeError, Server};
+pub use serve::{Listen, PortStats, ServeError, Server};
+pub use view::{masked, wall};
 
 use holdfast_node::Handle;
 
@@ -62,5 +66,6 @@ pub async fn start(node: Handle) -> Result<Server, StartError> {
         socket: http.admin_socket,
         insecure_http: http.insecure_http,
     };
-    Ok(Server::start(router(app), listen).await?)
+    let ports = app.ports.clone();
+    Ok(Server::start(router(app), listen, ports).await?)
 }

@@ -61,6 +61,7 @@ pub async fn metrics(State(app): Shared) -> Response {
     store(&app, &mut registry);
     node(&app, &mut registry);
     http(&app, &mut registry);
+    ports(&app, &mut registry);
     let mut text = String::new();
     if encode(&mut text, &registry).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -149,7 +150,7 @@ fn total_agents(app: &App, look: Look, registry: &mut Registry) {
     let (agents, calls) = (Gauges::default(), Gauges::default());
     app.node.read(|state| {
         for agent in state.agents() {
-            let word = view::word(&view::availability(agent, look, false));
+            let word = view::word(&state.availability(agent, look.now, false));
             agents.get_or_create(&vec![("state", word)]).inc();
         }
         for call in state.calls() {
@@ -305,6 +306,28 @@ fn node(app: &App, registry: &mut Registry) {
     );
     counter(
         registry,
+        "node_asterisks_taken_over",
+        "Times that this node was given another node's Asterisk",
+        m.asterisks_taken_over,
+    );
+    counter(
+        registry,
+        "node_asterisks_taken_back",
+        "Times that this node was given its own Asterisk back",
+        m.asterisks_taken_back,
+    );
+    let driven = Gauges::default();
+    for other in app.node.other_asterisks() {
+        let label = vec![("asterisk", other.pbx)];
+        driven.get_or_create(&label).set(other.connected.into());
+    }
+    registry.register(
+        "ari_other_connected",
+        "1 while this node drives the Asterisk of another",
+        driven,
+    );
+    counter(
+        registry,
         "node_offers_made",
         "Offers decided here",
         m.offers_made,
@@ -395,6 +418,48 @@ fn http(app: &App, registry: &mut Registry) {
     );
     let open = crate::router::STREAMS_MAX - app.streams.available_permits();
     gauge(registry, "sse_clients", "Open event streams", open as u64);
+    counter(
+        registry,
+        "http_wrong_tokens",
+        "Requests with a wrong token",
+        app.guesses.wrong(),
+    );
+}
+
+/// Connections of every listener: strangers, and those who have shown a secret.
+fn ports(app: &App, registry: &mut Registry) {
+    let (open, bound) = (Gauges::default(), Gauges::default());
+    let (accepted, dropped) = (Counters::default(), Counters::default());
+    let http = &app.ports;
+    let node = app.node.raft().port();
+    for (port, stats) in [
+        ("http", &http.tcp),
+        ("socket", &http.socket),
+        ("node", &node),
+    ] {
+        let own = vec![("port", port.to_owned())];
+        accepted.get_or_create(&own).inc_by(stats.accepted());
+        let with =
+            |key: &'static str, word: &str| vec![("port", port.to_owned()), (key, word.to_owned())];
+        for (word, now, max) in [
+            ("stranger", stats.strangers(), crate::serve::STRANGERS_MAX),
+            ("known", stats.known(), crate::serve::CONNECTIONS_MAX),
+        ] {
+            open.get_or_create(&with("kind", word)).set(now as i64);
+            bound.get_or_create(&with("kind", word)).set(max as i64);
+        }
+        for (word, count) in [("evicted", stats.evicted()), ("refused", stats.refused())] {
+            dropped.get_or_create(&with("why", word)).inc_by(count);
+        }
+    }
+    registry.register("connections", "Open connections of a listener", open);
+    registry.register("connections_bound", "Their bound", bound);
+    registry.register("connections_accepted", "Connections taken", accepted);
+    registry.register(
+        "connections_dropped",
+        "Strangers thrown out for newer ones, and known ones beyond the bound",
+        dropped,
+    );
 }
 
 /// A histogram of the node as the encoder wants it.

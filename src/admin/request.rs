@@ -30,6 +30,36 @@ pub struct Write {
     pub request: RequestId,
 }
 
+impl Write {
+    /// The id of the nth attempt at a change that is worked out from what is there. The first is the
+    /// client's own, so that its key used for anything else is found out.
+    pub fn attempt(&self, n: usize) -> RequestId {
+        if n == 0 {
+            return self.request;
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.request.0.to_be_bytes());
+        hash.update(n.to_be_bytes());
+        RequestId(u128::from_be_bytes(half(hash)))
+    }
+}
+
+/// The first half of a SHA-256.
+fn half(hash: Sha256) -> [u8; 16] {
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    half
+}
+
+/// A digest of what a request asks: the same change of the same thing under the same condition.
+pub fn asked(what: &str, of: &str, if_revision: Option<u64>, body: &Value) -> u64 {
+    let mut hash = Sha256::new();
+    // A map of JSON is ordered by its keys, so the text is the same for the same body.
+    hash.update(format!("{what}\0{of}\0{if_revision:?}\0{body}").as_bytes());
+    u128::from_be_bytes(half(hash)) as u64
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Write {
     type Rejection = ApiError;
 
@@ -87,10 +117,7 @@ fn request_id(headers: &HeaderMap, actor: &str) -> Result<RequestId, ApiError> {
     hash.update(actor.as_bytes());
     hash.update([0]);
     hash.update(key.as_bytes());
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    Ok(RequestId(u128::from_be_bytes(id)))
+    Ok(RequestId(u128::from_be_bytes(half(hash))))
 }
 
 /// Query parameters; an unknown or malformed one is an error.

@@ -4,18 +4,22 @@
 use crate::api::Problem;
 use crate::auth::{self, Caller, Peer, Role, Tokens};
 use crate::error::{ApiError, problem_response};
+use crate::guesses::Guesses;
 use crate::metrics::HttpStats;
+use crate::serve::PortStats;
 use crate::view::Look;
 use crate::{events, routes_agent, routes_call, routes_cluster, routes_config, routes_queue};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{self, DefaultBodyLimit, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use holdfast_acd::AdminOp;
+use holdfast_acd::{Admin, AdminOp, Reject, Reply, State};
 use holdfast_node::Handle;
+use holdfast_ports::Guest;
+use holdfast_raft::Applied;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +38,8 @@ pub const REQUEST_SECONDS_MAX: u64 = 10;
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(6);
 /// For `?consistency=leader`.
 const BARRIER_DEADLINE: Duration = Duration::from_secs(3);
+/// How often a change is tried anew when somebody else's came in between.
+const CHANGE_TRIES: usize = 3;
 /// Event streams of one node.
 pub const STREAMS_MAX: usize = 64;
 /// Items of one page.
@@ -45,11 +51,14 @@ pub struct App {
     pub tokens: Tokens,
     pub streams: Arc<Semaphore>,
     pub stats: HttpStats,
+    /// Connections, as the listeners count them.
+    pub ports: PortStats,
+    pub guesses: Guesses,
     /// Listens beyond loopback without TLS, as configured.
     pub insecure_http: bool,
 }
 
-pub type Shared = State<Arc<App>>;
+pub type Shared = extract::State<Arc<App>>;
 pub type Answer = Result<Response, ApiError>;
 
 impl App {
@@ -59,6 +68,8 @@ impl App {
             tokens,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             stats: HttpStats::default(),
+            ports: PortStats::default(),
+            guesses: Guesses::default(),
             insecure_http,
         })
     }
@@ -83,6 +94,40 @@ impl App {
             .node
             .admin(op, &write.actor, request, condition, WRITE_DEADLINE)
             .await?;
+        Self::revision(applied)
+    }
+
+    /// Reads, changes and writes an object's settings: `read` gives them with their revision,
+    /// `change` the write that they become. Again if somebody else wrote in between, unless the
+    /// client named the revision it wants to change. `asked` tells a repetition, which gets the
+    /// answer of the first time, from another request under the same key, which is refused.
+    pub async fn change<T>(
+        &self,
+        write: &Write,
+        asked: u64,
+        read: impl Fn(&State) -> Result<(T, u64), Reject>,
+        change: impl Fn(T) -> Result<AdminOp, ApiError>,
+    ) -> Answer {
+        for attempt in 0.. {
+            let (before, revision) = self.node.read(&read)?;
+            let admin = Admin {
+                request: write.attempt(attempt),
+                actor: write.actor.clone(),
+                if_revision: Some(write.if_revision.unwrap_or(revision)),
+                op: change(before)?,
+            };
+            let applied = self.node.admin_asked(asked, admin, WRITE_DEADLINE).await?;
+            let moved = matches!(applied.reply, Err(Reject::RevisionMismatch { .. }));
+            if !moved || write.if_revision.is_some() || attempt + 1 == CHANGE_TRIES {
+                let written = Self::revision(applied)?;
+                return Ok(tagged(written.revision, &written));
+            }
+            self.node.raft().barrier(BARRIER_DEADLINE).await?;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn revision(applied: Applied<Reply>) -> Result<Written, ApiError> {
         match applied.reply? {
             holdfast_acd::Done::Written { revision } => Ok(Written { revision }),
             _ => Ok(Written {
@@ -122,6 +167,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(routes_cluster::readyz))
         .route("/version", get(routes_cluster::version))
         .route("/metrics", get(crate::metrics::metrics))
+        .route("/v1/openapi.json", get(routes_cluster::openapi))
         .route("/v1/cluster", get(routes_cluster::cluster))
         .route("/v1/cluster/members", get(routes_cluster::members))
         .route(
@@ -198,7 +244,7 @@ fn route_of(request: &Request) -> String {
 }
 
 /// Checks who asks before anything else is looked at.
-async fn authenticate(State(app): Shared, mut request: Request, next: Next) -> Answer {
+async fn authenticate(extract::State(app): Shared, mut request: Request, next: Next) -> Answer {
     // Without the serving loop's word for it, nothing vouches for the peer.
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return Err(ApiError::Unauthenticated);
@@ -206,13 +252,27 @@ async fn authenticate(State(app): Shared, mut request: Request, next: Next) -> A
     let header = request.headers().get(header::AUTHORIZATION);
     let header = header.map(|value| value.to_str().unwrap_or_default());
     let route = route_of(&request);
-    let caller = auth::check(&app.tokens, peer, header, request.method(), &route)?;
+    let guest = request.extensions().get::<Guest>();
+    let from = guest.and_then(Guest::address).filter(|_| header.is_some());
+    if from.is_some_and(|from| app.guesses.are_too_many(from)) {
+        return Err(ApiError::TooManyGuesses);
+    }
+    let checked = auth::check(&app.tokens, peer, header, request.method(), &route);
+    if let (Err(ApiError::Unauthenticated), Some(from)) = (&checked, from) {
+        app.guesses.note_wrong(from);
+    }
+    let caller = checked?;
+    let proven = header.is_some() || matches!(peer, Peer::Unix);
+    let asked = auth::needed(request.method(), &route).is_some();
+    if proven && asked && guest.is_some_and(|guest| !guest.is_known()) {
+        return Err(ApiError::TooManyConnections);
+    }
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 
 /// `?consistency=leader`: the answer holds everything that was acknowledged before the question.
-async fn fresh(State(app): Shared, mut request: Request, next: Next) -> Answer {
+async fn fresh(extract::State(app): Shared, mut request: Request, next: Next) -> Answer {
     let Some(query) = request.uri().query() else {
         return Ok(next.run(request).await);
     };
@@ -259,7 +319,7 @@ const LEADER: HeaderName = HeaderName::from_static("x-holdfast-leader");
 const APPLIED: HeaderName = HeaderName::from_static("x-holdfast-applied-index");
 
 /// Outermost: names the request, counts it, and gives every refusal the same shape.
-async fn finish(State(app): Shared, request: Request, next: Next) -> Response {
+async fn finish(extract::State(app): Shared, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let path: String = request.uri().path().chars().take(200).collect();
     let (method, route) = (request.method().clone(), route_of(&request));

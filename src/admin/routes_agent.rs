@@ -2,19 +2,19 @@
 
 use crate::api::AgentView;
 use crate::error::ApiError;
-use crate::request::{Write, json, json_value, merge, name, typed};
+use crate::request::{Write, asked, json, json_value, merge, name, typed};
 use crate::router::{Answer, Shared, Who, answer, tagged};
 use crate::routes_queue::{Paging, page};
 use crate::settings::AgentDoc;
 use crate::view;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{self, Path};
 use axum::http::{HeaderMap, Uri};
 use holdfast_acd::settings::AgentSettings;
-use holdfast_acd::{AdminOp, AgentId, QueueName, Reject};
+use holdfast_acd::{AdminOp, AgentId, QueueName, Reject, State};
 use serde::Deserialize;
 
-pub async fn list(State(app): Shared, who: Who, uri: Uri) -> Answer {
+pub async fn list(extract::State(app): Shared, who: Who, uri: Uri) -> Answer {
     let paging = Paging::of(&uri)?;
     let after = paging.after.clone().map(name::<AgentId>).transpose()?;
     let look = app.look(who.role);
@@ -23,23 +23,23 @@ pub async fn list(State(app): Shared, who: Who, uri: Uri) -> Answer {
         let agents = state
             .agents()
             .filter(|agent| after.as_ref().is_none_or(|a| agent.id > *a));
-        let views = agents.map(|agent| view::agent(agent, look));
+        let views = agents.map(|agent| view::agent(state, agent, look));
         page(&paging, revision, views, |view: &AgentView| view.id.clone())
     });
     Ok(answer(&list))
 }
 
-pub async fn show(State(app): Shared, who: Who, Path(agent): Path<String>) -> Answer {
+pub async fn show(extract::State(app): Shared, who: Who, Path(agent): Path<String>) -> Answer {
     let agent: AgentId = name(agent)?;
     let look = app.look(who.role);
     let view = app
         .node
-        .read(|state| Some(view::agent(state.agent(&agent)?, look)));
+        .read(|state| Some(view::agent(state, state.agent(&agent)?, look)));
     let view = view.ok_or(Reject::UnknownAgent(agent))?;
     Ok(tagged(view.revision, &view))
 }
 
-fn without_queues(doc: AgentDoc) -> Result<AgentSettings, ApiError> {
+pub(crate) fn without_queues(doc: AgentDoc) -> Result<AgentSettings, ApiError> {
     if doc.queues.is_some() {
         let what =
             "memberships are set at /v1/queues/{queue}/members/{agent}, or all at /v1/config";
@@ -49,7 +49,7 @@ fn without_queues(doc: AgentDoc) -> Result<AgentSettings, ApiError> {
 }
 
 pub async fn put(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(agent): Path<String>,
     write: Write,
     headers: HeaderMap,
@@ -61,40 +61,41 @@ pub async fn put(
         .await
 }
 
-/// RFC 7396. Refused when the agent was changed between reading and writing.
+/// RFC 7396, on the settings as they are. A change that came in between is taken in.
 pub async fn patch(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(agent): Path<String>,
-    mut write: Write,
+    write: Write,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let agent: AgentId = name(agent)?;
     let mut patch = json_value(&headers, &body)?;
+    let asked = asked("patch agent", agent.as_str(), write.if_revision, &patch);
     if let Some(map) = patch.as_object_mut()
         && let Some(home) = map.remove("nodes")
     {
         map.insert("home".into(), home);
     }
-    let before = app
-        .node
-        .read(|state| {
-            state
-                .agent(&agent)
-                .map(|a| (AgentDoc::of(&a.settings), a.revision))
-        })
-        .ok_or_else(|| Reject::UnknownAgent(agent.clone()))?;
-    let mut doc = serde_json::to_value(before.0).unwrap_or_default();
-    merge(&mut doc, patch);
-    let settings = without_queues(typed(doc)?)?;
-    write.if_revision = write.if_revision.or(Some(before.1));
-    // Merging may be repeated without harm, so each attempt is a request of its own.
-    write.request = holdfast_acd::RequestId(rand::random());
-    app.written(&write, AdminOp::AgentPut { agent, settings })
-        .await
+    let read = |state: &State| {
+        let found = state.agent(&agent);
+        let found = found.ok_or_else(|| Reject::UnknownAgent(agent.clone()))?;
+        Ok((AgentDoc::of(&found.settings), found.revision))
+    };
+    let change = |before: AgentDoc| {
+        let mut doc = serde_json::to_value(before).unwrap_or_default();
+        merge(&mut doc, patch.clone());
+        let (agent, settings) = (agent.clone(), without_queues(typed(doc)?)?);
+        Ok(AdminOp::AgentPut { agent, settings })
+    };
+    app.change(&write, asked, read, change).await
 }
 
-pub async fn delete(State(app): Shared, Path(agent): Path<String>, write: Write) -> Answer {
+pub async fn delete(
+    extract::State(app): Shared,
+    Path(agent): Path<String>,
+    write: Write,
+) -> Answer {
     app.written(
         &write,
         AdminOp::AgentDelete {
@@ -104,7 +105,7 @@ pub async fn delete(State(app): Shared, Path(agent): Path<String>, write: Write)
     .await
 }
 
-pub async fn login(State(app): Shared, Path(agent): Path<String>, write: Write) -> Answer {
+pub async fn login(extract::State(app): Shared, Path(agent): Path<String>, write: Write) -> Answer {
     app.written(
         &write,
         AdminOp::AgentLogin {
@@ -114,7 +115,11 @@ pub async fn login(State(app): Shared, Path(agent): Path<String>, write: Write) 
     .await
 }
 
-pub async fn logout(State(app): Shared, Path(agent): Path<String>, write: Write) -> Answer {
+pub async fn logout(
+    extract::State(app): Shared,
+    Path(agent): Path<String>,
+    write: Write,
+) -> Answer {
     app.written(
         &write,
         AdminOp::AgentLogout {
@@ -127,13 +132,13 @@ pub async fn logout(State(app): Shared, Path(agent): Path<String>, write: Write)
 /// `{"reason": "lunch", "queue": "support"}`; without a queue: in all.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct PauseDoc {
+pub(crate) struct PauseDoc {
     reason: String,
     queue: Option<QueueName>,
 }
 
 pub async fn pause(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(agent): Path<String>,
     write: Write,
     headers: HeaderMap,
@@ -160,7 +165,7 @@ struct UnpauseQuery {
 }
 
 pub async fn unpause(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(agent): Path<String>,
     write: Write,
     uri: Uri,
@@ -171,7 +176,7 @@ pub async fn unpause(
         .await
 }
 
-pub async fn ready(State(app): Shared, Path(agent): Path<String>, write: Write) -> Answer {
+pub async fn ready(extract::State(app): Shared, Path(agent): Path<String>, write: Write) -> Answer {
     app.written(
         &write,
         AdminOp::AgentReady {

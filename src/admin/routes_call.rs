@@ -24,7 +24,7 @@ fn call_id(text: &str) -> Result<CallId, ApiError> {
 /// `?queue=&phase=`, and the page.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct ListQuery {
+pub(crate) struct ListQuery {
     limit: usize,
     after: Option<u64>,
     queue: Option<QueueName>,
@@ -113,7 +113,7 @@ pub async fn timeline(State(app): Shared, who: Who, Path(call): Path<String>) ->
 /// `PATCH {"priority": 5}` or `{"queue": "sales"}`, one at a time.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct PatchDoc {
+pub(crate) struct PatchDoc {
     priority: Option<i32>,
     queue: Option<QueueName>,
 }
@@ -143,7 +143,7 @@ pub async fn patch(
 /// `{"info": "..."}` for `QUEUE_WITHDRAW_INFO`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct WithdrawDoc {
+pub(crate) struct WithdrawDoc {
     info: String,
 }
 

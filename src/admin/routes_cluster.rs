@@ -4,7 +4,7 @@ use crate::api::{AriView, ClusterView, NodeView, Page, PbxView, Version};
 use crate::error::ApiError;
 use crate::request::{json, query};
 use crate::router::{Answer, App, SHAPED, Shared, answer};
-use crate::view::word;
+use crate::view::{wall, word};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -68,6 +68,14 @@ pub async fn version(State(app): Shared) -> Response {
     })
 }
 
+/// What the endpoints are, as OpenAPI 3.1. Written by hand; `tests/openapi.rs` holds it to the router
+/// and to what is really answered.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+pub async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
 pub async fn cluster(State(app): Shared) -> Response {
     answer(&view(&app))
 }
@@ -80,6 +88,9 @@ pub fn view(app: &App) -> ClusterView {
         let pbx = |pbx: &holdfast_acd::pbx::Pbx| PbxView {
             id: pbx.id.to_string(),
             node: pbx.node.to_string(),
+            home: pbx.home.to_string(),
+            since: wall(pbx.since_wall_ms),
+            takeover: pbx.takeover,
             epoch: pbx.epoch,
             sight: word(&pbx.sight),
         };
@@ -158,7 +169,7 @@ pub async fn member(State(app): Shared, Path(name): Path<String>) -> Answer {
 /// `PUT {"addr": "10.0.0.4:7081", "replace": false}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AddDoc {
+pub(crate) struct AddDoc {
     addr: String,
     #[serde(default)]
     replace: bool,
@@ -196,7 +207,7 @@ pub async fn leader(State(app): Shared) -> Answer {
 /// `PUT {"to": "b"}`; without `to`: whoever has the most of the log.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct StepDownDoc {
+pub(crate) struct StepDownDoc {
     to: Option<String>,
 }
 

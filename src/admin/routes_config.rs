@@ -90,7 +90,7 @@ pub async fn put_config(
     ))
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Config, ApiError> {
+pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Config, ApiError> {
     // With `prune` nothing would be left, and nobody means that by an empty body.
     if body.is_empty() {
         let what = "the body is empty; send the declared set, `{}` if nothing is to be declared";

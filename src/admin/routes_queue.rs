@@ -3,22 +3,17 @@
 use crate::aliases::queue_patch;
 use crate::api::{CallView, MemberView, Page, QueueView};
 use crate::error::ApiError;
-use crate::request::{Write, json, json_value, merge, name, query, typed};
+use crate::request::{Write, asked, json, json_value, merge, name, query, typed};
 use crate::router::{Answer, App, PAGE_MAX, Shared, Who, answer, tagged};
 use crate::settings::{MemberDoc, QueueDoc};
 use crate::view;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{self, Path};
 use axum::http::{HeaderMap, Uri};
-use holdfast_acd::queue::Queue;
 use holdfast_acd::settings::QueueSettings;
-use holdfast_acd::{AdminOp, AgentId, QueueName, Reject, RequestId};
+use holdfast_acd::{AdminOp, AgentId, QueueName, Reject, State};
 use serde::Deserialize;
 use std::ops::Bound;
-use std::time::Duration;
-
-/// How often a change is tried anew when somebody else's came in between.
-const PATCH_TRIES: usize = 3;
 
 /// `?limit=&after=`
 #[derive(Deserialize)]
@@ -65,7 +60,7 @@ pub fn page<T>(
     }
 }
 
-pub async fn list(State(app): Shared, who: Who, uri: Uri) -> Answer {
+pub async fn list(extract::State(app): Shared, who: Who, uri: Uri) -> Answer {
     let paging = Paging::of(&uri)?;
     let look = app.look(who.role);
     let after = paging.after.clone().map(name::<QueueName>).transpose()?;
@@ -84,7 +79,7 @@ pub async fn list(State(app): Shared, who: Who, uri: Uri) -> Answer {
     Ok(answer(&list))
 }
 
-pub async fn show(State(app): Shared, who: Who, Path(queue): Path<String>) -> Answer {
+pub async fn show(extract::State(app): Shared, who: Who, Path(queue): Path<String>) -> Answer {
     let queue: QueueName = name(queue)?;
     let look = app.look(who.role);
     let view = app.node.read(|state| {
@@ -95,7 +90,7 @@ pub async fn show(State(app): Shared, who: Who, Path(queue): Path<String>) -> An
     Ok(tagged(view.revision, &view))
 }
 
-fn without_members(doc: QueueDoc) -> Result<QueueSettings, ApiError> {
+pub(crate) fn without_members(doc: QueueDoc) -> Result<QueueSettings, ApiError> {
     if doc.members.is_some() {
         let what = "members are set at /v1/queues/{queue}/members/{agent}, or all at /v1/config";
         return Err(ApiError::invalid("/members", what));
@@ -104,7 +99,7 @@ fn without_members(doc: QueueDoc) -> Result<QueueSettings, ApiError> {
 }
 
 pub async fn put(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(queue): Path<String>,
     write: Write,
     headers: HeaderMap,
@@ -118,62 +113,42 @@ pub async fn put(
 
 /// RFC 7396, on the settings as they are. A change that came in between is taken in.
 pub async fn patch(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(queue): Path<String>,
     write: Write,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let queue: QueueName = name(queue)?;
-    let patch = queue_patch(json_value(&headers, &body)?);
+    let body = json_value(&headers, &body)?;
+    let asked = asked("patch queue", queue.as_str(), write.if_revision, &body);
+    let patch = queue_patch(body);
     // The patch alone first, so that a wrong key is found even where it changes nothing.
     let mut alone = serde_json::json!({});
     merge(&mut alone, patch.clone());
     without_members(typed(alone)?)?;
-    change(&app, &queue, write, |settings| {
-        let mut doc = serde_json::to_value(QueueDoc::of(settings)).unwrap_or_default();
+    let change = |settings: QueueSettings| {
+        let mut doc = serde_json::to_value(QueueDoc::of(&settings)).unwrap_or_default();
         merge(&mut doc, patch.clone());
-        without_members(typed(doc)?)
-    })
-    .await
+        let (queue, settings) = (queue.clone(), Box::new(without_members(typed(doc)?)?));
+        Ok(AdminOp::QueuePut { queue, settings })
+    };
+    let read = |state: &State| settings_of(state, &queue);
+    app.change(&write, asked, read, change).await
 }
 
-/// Reads, changes and writes a queue's settings; again if somebody else wrote in between, unless
-/// the client named the revision it wants to change. A change like this may be repeated without
-/// harm, so it needs no Idempotency-Key and each attempt is a request of its own.
-async fn change(
-    app: &App,
-    queue: &QueueName,
-    mut write: Write,
-    change: impl Fn(&QueueSettings) -> Result<QueueSettings, ApiError>,
+/// What a change of a queue begins with.
+fn settings_of(state: &State, queue: &QueueName) -> Result<(QueueSettings, u64), Reject> {
+    let found = state.queue(queue);
+    let found = found.ok_or_else(|| Reject::UnknownQueue(queue.clone()))?;
+    Ok((found.settings.clone(), found.revision))
+}
+
+pub async fn delete(
+    extract::State(app): Shared,
+    Path(queue): Path<String>,
+    write: Write,
 ) -> Answer {
-    let wanted = write.if_revision;
-    for attempt in 1.. {
-        let read = |queue: &Queue| (queue.settings.clone(), queue.revision);
-        let before = app.node.read(|state| state.queue(queue).map(read));
-        let Some((settings, revision)) = before else {
-            return Err(Reject::UnknownQueue(queue.clone()).into());
-        };
-        write.if_revision = Some(wanted.unwrap_or(revision));
-        write.request = RequestId(rand::random());
-        let settings = Box::new(change(&settings)?);
-        let op = AdminOp::QueuePut {
-            queue: queue.clone(),
-            settings,
-        };
-        match app.written(&write, op).await {
-            Err(ApiError::Reject(Reject::RevisionMismatch { .. }))
-                if wanted.is_none() && attempt < PATCH_TRIES =>
-            {
-                app.node.raft().barrier(Duration::from_secs(2)).await?;
-            }
-            answer => return answer,
-        }
-    }
-    unreachable!("the last attempt returns")
-}
-
-pub async fn delete(State(app): Shared, Path(queue): Path<String>, write: Write) -> Answer {
     app.written(
         &write,
         AdminOp::QueueDelete {
@@ -186,30 +161,37 @@ pub async fn delete(State(app): Shared, Path(queue): Path<String>, write: Write)
 /// `PUT .../state {"open": false}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OpenDoc {
+pub(crate) struct OpenDoc {
     open: bool,
 }
 
 pub async fn set_open(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path(queue): Path<String>,
     write: Write,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let queue: QueueName = name(queue)?;
-    let doc: OpenDoc = json(&headers, &body)?;
-    change(&app, &queue, write, |settings| {
-        Ok(QueueSettings {
-            open: doc.open,
-            ..settings.clone()
-        })
-    })
-    .await
+    let body = json_value(&headers, &body)?;
+    let asked = asked("open queue", queue.as_str(), write.if_revision, &body);
+    let OpenDoc { open } = typed(body)?;
+    let change = |settings: QueueSettings| {
+        let settings = Box::new(QueueSettings { open, ..settings });
+        let queue = queue.clone();
+        Ok(AdminOp::QueuePut { queue, settings })
+    };
+    let read = |state: &State| settings_of(state, &queue);
+    app.change(&write, asked, read, change).await
 }
 
 /// The line, first to be served first, then those who talk.
-pub async fn calls(State(app): Shared, who: Who, Path(queue): Path<String>, uri: Uri) -> Answer {
+pub async fn calls(
+    extract::State(app): Shared,
+    who: Who,
+    Path(queue): Path<String>,
+    uri: Uri,
+) -> Answer {
     let queue: QueueName = name(queue)?;
     let paging = Paging::of(&uri)?;
     let skip: usize = match &paging.after {
@@ -237,7 +219,7 @@ pub async fn calls(State(app): Shared, who: Who, Path(queue): Path<String>, uri:
     Ok(answer(&list.ok_or(Reject::UnknownQueue(queue))?))
 }
 
-pub async fn members(State(app): Shared, who: Who, Path(queue): Path<String>) -> Answer {
+pub async fn members(extract::State(app): Shared, who: Who, Path(queue): Path<String>) -> Answer {
     let queue: QueueName = name(queue)?;
     let items = members_of(&app, &who, &queue)?;
     Ok(answer(&Page {
@@ -256,7 +238,7 @@ fn members_of(app: &App, who: &Who, queue: &QueueName) -> Result<Vec<MemberView>
 }
 
 pub async fn member(
-    State(app): Shared,
+    extract::State(app): Shared,
     who: Who,
     Path((queue, agent)): Path<(String, String)>,
 ) -> Answer {
@@ -268,7 +250,7 @@ pub async fn member(
 }
 
 pub async fn put_member(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path((queue, agent)): Path<(String, String)>,
     write: Write,
     headers: HeaderMap,
@@ -288,7 +270,7 @@ pub async fn put_member(
 }
 
 pub async fn delete_member(
-    State(app): Shared,
+    extract::State(app): Shared,
     Path((queue, agent)): Path<(String, String)>,
     write: Write,
 ) -> Answer {

@@ -1,36 +1,55 @@
-//! Listening: TCP and the unix socket, each with its bound on connections, and a header deadline so
-//! that slow clients cannot hold them.
+//! Listening: TCP and the unix socket, each with its bounds. The loop itself is in `holdfast_ports`.
 //!
 //! Without TLS, TCP is for loopback unless the operator says otherwise. The unix socket belongs to
 //! the node's own user (mode 0600), and only that user and root are answered on it.
 
 use crate::auth::Peer;
 use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use holdfast_ports::{Bounds, Door, Stats, serve};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tower::ServiceExt;
 
-/// Connections over TCP, and as many over the unix socket.
+/// Connections with a token over TCP, and as many over the unix socket.
 pub const CONNECTIONS_MAX: usize = 512;
+/// Connections over TCP that have not shown a token; the oldest goes for a new one.
+pub const STRANGERS_MAX: usize = 256;
 /// For the head of a request, also of the next one on a kept connection.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
 /// Largest head of a request.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
+const HEADERS_MAX: usize = 100;
+/// How long a client may leave its answer unread; an event stream too, which sends every 15 s.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// For open requests when the node stops.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// What each of the two gives to whoever connects.
+fn bounds(name: &'static str) -> Bounds {
+    Bounds {
+        name,
+        strangers: STRANGERS_MAX,
+        known: CONNECTIONS_MAX,
+        head_time: HEADER_DEADLINE,
+        head_bytes: HEAD_BYTES_MAX,
+        headers: HEADERS_MAX,
+        write_time: WRITE_DEADLINE,
+        stop_grace: STOP_GRACE,
+    }
+}
+
+/// What the two listeners count.
+#[derive(Clone, Debug, Default)]
+pub struct PortStats {
+    pub tcp: Arc<Stats>,
+    pub socket: Arc<Stats>,
+}
 
 /// Where to listen.
 #[derive(Clone, Debug)]
@@ -70,7 +89,11 @@ pub struct Server {
 
 impl Server {
     /// Binds both, then serves.
-    pub async fn start(router: Router, listen: Listen) -> Result<Self, ServeError> {
+    pub async fn start(
+        router: Router,
+        listen: Listen,
+        stats: PortStats,
+    ) -> Result<Self, ServeError> {
         if !listen.tcp.ip().is_loopback() && !listen.insecure_http {
             return Err(ServeError::Exposed(listen.tcp));
         }
@@ -86,10 +109,12 @@ impl Server {
             tasks.spawn(serve(
                 bind_socket(path).await?,
                 router.clone(),
+                bounds("admin socket"),
+                stats.socket,
                 stopping.clone(),
             ));
         }
-        tasks.spawn(serve(tcp, router, stopping));
+        tasks.spawn(serve(Tcp(tcp), router, bounds("http"), stats.tcp, stopping));
         Ok(Self {
             addr,
             stop,
@@ -131,21 +156,23 @@ async fn bind_socket(path: &Path) -> Result<Owned, ServeError> {
     Ok(Owned { listener, owner })
 }
 
-/// What connections come in by.
-trait Door: Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+/// The TCP listener; who comes is asked for a token.
+struct Tcp(TcpListener);
 
-    /// The next connection; `None` if it was sent away.
-    fn accept(&self) -> impl Future<Output = io::Result<Option<(Self::Stream, Peer)>>> + Send;
-}
-
-impl Door for TcpListener {
+impl Door for Tcp {
     type Stream = TcpStream;
+    type Peer = Peer;
 
     async fn accept(&self) -> io::Result<Option<(TcpStream, Peer)>> {
-        let (stream, addr) = TcpListener::accept(self).await?;
-        stream.set_nodelay(true)?;
-        Ok(Some((stream, Peer::Tcp(addr))))
+        let accepted = Door::accept(&self.0).await?;
+        Ok(accepted.map(|(stream, addr)| (stream, Peer::Tcp(addr))))
+    }
+
+    fn address(peer: &Peer) -> Option<IpAddr> {
+        match peer {
+            Peer::Tcp(addr) => Some(addr.ip()),
+            Peer::Unix => None,
+        }
     }
 }
 
@@ -157,6 +184,7 @@ struct Owned {
 
 impl Door for Owned {
     type Stream = UnixStream;
+    type Peer = Peer;
 
     async fn accept(&self) -> io::Result<Option<(UnixStream, Peer)>> {
         let (stream, _) = self.listener.accept().await?;
@@ -170,73 +198,8 @@ impl Door for Owned {
         }
         Ok(Some((stream, Peer::Unix)))
     }
-}
 
-async fn serve(door: impl Door, router: Router, mut stopping: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let slot = tokio::select! {
-            slot = slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
-            _ = stopping.wait_for(|stop| *stop) => break,
-        };
-        let accepted = tokio::select! {
-            accepted = door.accept() => accepted,
-            _ = stopping.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Ok(Some((stream, peer))) => {
-                let (router, stopping) = (router.clone(), stopping.clone());
-                connections.spawn(async move {
-                    connection(stream, peer, router, stopping).await;
-                    drop(slot);
-                });
-            }
-            Ok(None) => {}
-            Err(error) => {
-                // Out of file descriptors, or the client gave up: others are served meanwhile.
-                tracing::debug!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-    let all = async { while connections.join_next().await.is_some() {} };
-    // Whoever is left, such as an event stream, is cut off by dropping the set.
-    let _ = tokio::time::timeout(STOP_GRACE, all).await;
-}
-
-async fn connection<S>(stream: S, peer: Peer, router: Router, mut stopping: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = router.map_request(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        request
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    let mut connection = std::pin::pin!(connection);
-    let stop = async move {
-        // The word, or the end of the server: both mean to stop.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    let done = tokio::select! {
-        done = connection.as_mut() => Some(done),
-        () = stop => None,
-    };
-    let done = match done {
-        Some(done) => done,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "a connection ended early");
+    fn address(_peer: &Peer) -> Option<IpAddr> {
+        None
     }
 }

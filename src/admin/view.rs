@@ -61,15 +61,12 @@ pub fn word<T: Serialize>(value: &T) -> String {
     }
 }
 
-pub fn availability(agent: &Agent, look: Look, ring_in_use: bool) -> Availability {
-    agent.availability(look.now, ring_in_use)
-}
-
 pub fn queue(state: &State, queue: &Queue, look: Look, with_settings: bool) -> QueueView {
     let mut agents = BTreeMap::new();
     for member in queue.members.keys() {
         let known = state.agent(member);
-        let state = known.map(|agent| word(&availability(agent, look, queue.settings.ring_in_use)));
+        let state = known
+            .map(|agent| word(&state.availability(agent, look.now, queue.settings.ring_in_use)));
         *agents.entry(state.unwrap_or_default()).or_default() += 1;
     }
     let joined = queue.line.iter().filter_map(|place| state.call(place.call));
@@ -112,7 +109,8 @@ pub fn members(state: &State, queue: &Queue, look: Look) -> Vec<MemberView> {
     let member = |(id, member): (&holdfast_acd::AgentId, &holdfast_acd::agent::Member)| {
         let agent = state.agent(id);
         let paused_here = member.pause.is_some();
-        let available = agent.map(|agent| availability(agent, look, queue.settings.ring_in_use));
+        let available =
+            agent.map(|agent| state.availability(agent, look.now, queue.settings.ring_in_use));
         let state = match available {
             Some(Availability::Available) if paused_here => word(&Availability::Paused),
             Some(availability) => word(&availability),
@@ -133,11 +131,11 @@ pub fn members(state: &State, queue: &Queue, look: Look) -> Vec<MemberView> {
     queue.members.iter().map(member).collect()
 }
 
-pub fn agent(agent: &Agent, look: Look) -> AgentView {
+pub fn agent(state: &State, agent: &Agent, look: Look) -> AgentView {
     AgentView {
         id: agent.id.to_string(),
         revision: agent.revision,
-        state: word(&availability(agent, look, false)),
+        state: word(&state.availability(agent, look.now, false)),
         settings: AgentDoc::of(&agent.settings),
         queues: agent.queues.iter().map(ToString::to_string).collect(),
         logged_in_ms: agent.login_at.map(|at| look.ago(at)),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{AriConfig, ConfigError};
 use crate::error::AriError;
-use crate::grammar::{AppName, Endpoint};
+use crate::grammar::{AppName, Endpoint, Var, check_value};
 use crate::http::{Http, Lane, encode, json, segment};
 use crate::model::{Application, DeviceState, Info};
 
@@ -83,6 +83,24 @@ impl AriClient {
             .get(Lane::Urgent, "asterisk info", "/asterisk/info")
             .await?;
         Info::from_value(&value).ok_or_else(|| unreadable("asterisk info"))
+    }
+
+    /// A global variable, or `None` when it is not set (`GET /asterisk/variable`). Globals live as
+    /// long as the Asterisk does.
+    pub async fn global(&self, var: &Var) -> Result<Option<String>, AriError> {
+        let path = format!("/asterisk/variable?variable={}", encode(var.as_str()));
+        let value = self.get(Lane::Ordinary, "global variable", &path).await?;
+        let text = value["value"].as_str().unwrap_or_default();
+        Ok((!text.is_empty()).then(|| text.into()))
+    }
+
+    /// Sets a global variable (`POST /asterisk/variable`).
+    pub async fn set_global(&self, var: &Var, value: &str) -> Result<(), AriError> {
+        check_value(value)?;
+        let body = json!({ "variable": var.as_str(), "value": value });
+        self.post("set global variable", "/asterisk/variable", Some(body))
+            .await
+            .map(drop)
     }
 
     /// What is in an application and what it listens to, or `None` when Asterisk has none of that

@@ -262,6 +262,8 @@ variables! {
     TIMEOUT_ABSOLUTE = "TIMEOUT(absolute)";
     /// Account of the call record.
     CDR_ACCOUNTCODE = "CDR(accountcode)";
+    /// Global: set in an Asterisk that a node has taken up, and gone when that Asterisk restarts.
+    HOLDFAST_DRIVEN = "HOLDFAST_DRIVEN";
 }
 
 impl Var {

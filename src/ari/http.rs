@@ -173,7 +173,7 @@ pub(crate) fn json(request: &'static str, bytes: &[u8]) -> Result<Value, AriErro
 }
 
 /// Asterisk's "no" as an error.
-fn refusal(status: StatusCode, bytes: &[u8]) -> AriError {
+pub(crate) fn refusal(status: StatusCode, bytes: &[u8]) -> AriError {
     let message = message_of(bytes);
     match status.as_u16() {
         401 => AriError::Unauthorized,

@@ -18,6 +18,8 @@ mod bridges;
 mod channels;
 mod client;
 mod config;
+#[doc(hidden)]
+pub mod doors;
 mod error;
 mod event;
 #[cfg(test)]

@@ -10,6 +10,12 @@ pub const DEFAULT_CONFIG: &str = "/etc/holdfast/holdfast.toml";
 const EXITS: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 not allowed, \
 6 no leader or unreachable, 7 outcome unknown, 78 bad configuration.";
 
+const DRILL: &str = "Without --step-down, --kill-command, --kill-pid or --by-hand it only watches. \
+It does not begin unless all nodes are well. Exit code 1: the report holds an anomaly.";
+
+const RECOVER: &str = "Without --give-up it changes nothing and tells what is there, what may be lost \
+and what to type. Nodes that are given up come back with an empty data folder only.";
+
 /// A call-centre queue over several Asterisks: one line, no external database.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, after_help = EXITS, disable_help_subcommand = true)]
@@ -123,6 +129,9 @@ pub enum Command {
     /// The nodes
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Take the leader away on request, watch all nodes, and report what it cost
+    #[command(after_help = DRILL)]
+    Drill(DrillArgs),
     /// What happens, as it happens
     Events {
         /// From this log index on: INDEX or INDEX-SEQ
@@ -139,6 +148,40 @@ pub enum Command {
     Token(TokenCommand),
     /// The version of this program
     Version,
+}
+
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Endpoints of all nodes: http://HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "URLS", value_delimiter = ',', required = true)]
+    pub nodes: Vec<String>,
+    /// Ask the leader to step down
+    #[arg(long, group = "how")]
+    pub step_down: bool,
+    /// In favour of this node
+    #[arg(long, value_name = "NODE", requires = "step_down")]
+    pub to: Option<String>,
+    /// Kill the leader by this shell command; it finds the node's name in $LEADER
+    #[arg(long, group = "how", value_name = "COMMAND")]
+    pub kill_command: Option<String>,
+    /// Send SIGKILL to this process, the leader on this machine
+    #[arg(long, group = "how", value_name = "PID")]
+    pub kill_pid: Option<u32>,
+    /// Wait until the leader has been killed by hand
+    #[arg(long, group = "how")]
+    pub by_hand: bool,
+    /// How long to watch on
+    #[arg(long = "for", value_name = "DURATION", default_value = "20s")]
+    pub length: Dur,
+    /// Bad if no quorum confirms a read for longer than this
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub max_gap: Dur,
+    /// Bad if a deadline fires later than this
+    #[arg(long, value_name = "DURATION", default_value = "2500ms")]
+    pub max_late: Dur,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -317,6 +360,19 @@ pub enum ClusterCommand {
     },
     Remove {
         name: String,
+    },
+    /// Go on with this node alone when all others are lost for good; its process must not run
+    #[command(after_help = RECOVER)]
+    Recover {
+        /// The node's file, for its name and data folder
+        #[arg(short, long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
+        config: Option<PathBuf>,
+        /// Its data folder itself
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Yes: these members, all others of the cluster, are lost for good
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        give_up: Vec<String>,
     },
 }
 

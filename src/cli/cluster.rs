@@ -2,7 +2,7 @@
 
 use crate::args::ClusterCommand;
 use crate::client::Client;
-use crate::failure::{Failure, UNREACHABLE};
+use crate::failure::{FAILED, Failure, UNREACHABLE};
 use crate::output::{Out, table, time, time_or_dash};
 use crate::queues::queue_table;
 use holdfast_admin::api::{AgentView, ClusterView, Page, QueueView};
@@ -111,7 +111,13 @@ fn node_table(cluster: &ClusterView) -> String {
             .pbxes
             .iter()
             .filter(|pbx| pbx.node == node.name)
-            .map(|pbx| format!("{} {}", pbx.id, pbx.sight))
+            .map(|pbx| match pbx.home == pbx.node {
+                true => format!("{} {}", pbx.id, pbx.sight),
+                false => format!(
+                    "{} {} (taken over from {}, {})",
+                    pbx.id, pbx.sight, pbx.home, pbx.since
+                ),
+            })
             .collect();
         vec![
             node.name.clone(),
@@ -188,6 +194,9 @@ pub async fn run(out: Out, client: &Client, command: ClusterCommand) -> Result<(
             let body: Option<&()> = None;
             let cluster: ClusterView = client.write(Method::DELETE, &path, body, none).await?;
             out.show(&cluster, || node_table(&cluster))
+        }
+        ClusterCommand::Recover { .. } => {
+            Err(Failure::new(FAILED, "this command works without a node"))
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::output::Out;
 use crate::people::event_line;
 use crate::queues::segment;
 use futures_util::StreamExt;
-use holdfast_admin::api::EventView;
+use holdfast_admin::api::{EventView, LeaderView};
 use std::time::Duration;
 
 /// Without a word for so long (the node sends one each 15 s) the stream is opened again.
@@ -69,9 +69,8 @@ async fn follow(
             return Ok(());
         };
         buffer.extend_from_slice(&chunk);
-        while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
-            let frame: Vec<u8> = buffer.drain(..end + 2).collect();
-            show(out, &String::from_utf8_lossy(&frame), last)?;
+        while let Some(frame) = take_frame(&mut buffer) {
+            show(out, &frame, last)?;
         }
         if buffer.len() > FRAME_BYTES_MAX {
             return Err(Failure::new(UNREACHABLE, "what comes is no event stream"));
@@ -79,11 +78,42 @@ async fn follow(
     }
 }
 
-fn show(out: Out, frame: &str, last: &mut Option<String>) -> Result<(), Failure> {
-    let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name));
-    let (kind, data) = (field("event: "), field("data: "));
-    match (kind, data) {
+/// One frame of an event stream; a comment has no field.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    pub id: Option<String>,
+    pub kind: Option<String>,
+    pub data: Option<String>,
+}
+
+/// Takes the first whole frame out of what has come.
+pub fn take_frame(buffer: &mut Vec<u8>) -> Option<Frame> {
+    let end = buffer.windows(2).position(|pair| pair == b"\n\n")?;
+    let frame: Vec<u8> = buffer.drain(..end + 2).collect();
+    let text = String::from_utf8_lossy(&frame);
+    let field = |name: &str| {
+        let mut lines = text.lines();
+        lines
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::to_owned)
+    };
+    Some(Frame {
+        id: field("id: "),
+        kind: field("event: "),
+        data: field("data: "),
+    })
+}
+
+fn show(out: Out, frame: &Frame, last: &mut Option<String>) -> Result<(), Failure> {
+    match (frame.kind.as_deref(), frame.data.as_deref()) {
         (Some("snapshot"), _) => {}
+        (Some("leader"), Some(data)) => {
+            let view: LeaderView = serde_json::from_str(data).unwrap_or_default();
+            out.say(&match view.leader {
+                Some(leader) => format!("{leader} leads in term {}", view.term),
+                None => "nobody leads".into(),
+            });
+        }
         (Some("reset"), _) => {
             out.say("some events are gone from the journal; what follows is later")
         }
@@ -95,8 +125,27 @@ fn show(out: Out, frame: &str, last: &mut Option<String>) -> Result<(), Failure>
         }
         _ => {}
     }
-    if let Some(id) = field("id: ") {
-        *last = Some(id.to_owned());
+    if let Some(id) = &frame.id {
+        *last = Some(id.clone());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_one_by_one_and_half_a_frame_waits() {
+        let mut buffer = b": still here\n\nid: 7-1\nevent: x\ndata: {}\n\nid: 8".to_vec();
+        assert_eq!(take_frame(&mut buffer), Some(Frame::default()));
+        let frame = take_frame(&mut buffer).expect("a whole frame");
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            (frame.id, frame.kind, frame.data),
+            (text("7-1"), text("x"), text("{}"))
+        );
+        assert_eq!(take_frame(&mut buffer), None);
+        assert_eq!(buffer, b"id: 8");
+    }
 }

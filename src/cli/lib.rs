@@ -1,5 +1,5 @@
-//! The command line: a client of the admin endpoints, but for `serve`, `demo`, `sim`, `validate` and
-//! `token`, which need no node.
+//! The command line: a client of the admin endpoints, but for `serve`, `demo`, `sim`, `validate`,
+//! `token` and `cluster recover`, which need no node.
 //!
 //! `args` has the words, `client` asks a node, `output` shows, `failure` ends. Nothing that a node
 //! decides is decided here.
@@ -9,16 +9,18 @@ mod args;
 mod client;
 mod cluster;
 mod demo;
+mod drill;
 mod events;
 mod failure;
 mod output;
 mod people;
 mod queues;
+mod recover;
 mod serve;
 mod sim;
 mod validate;
 
-use args::{Cli, Command, Global, TokenCommand};
+use args::{Cli, ClusterCommand, Command, Global, TokenCommand};
 use clap::Parser;
 use client::{Client, Target};
 use failure::{FAILED, Failure, USAGE};
@@ -63,6 +65,15 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Version => version(out),
         Command::Demo(args) => wait(demo::run(out, args)),
         Command::Sim { .. } => wait(sim::run(out, cli.command)),
+        Command::Drill(args) => wait(drill::run(out, &global, &args)),
+        Command::Cluster(ClusterCommand::Recover {
+            config,
+            data_dir,
+            give_up,
+        }) => {
+            let place = recover::Place { config, data_dir };
+            wait(recover::run(out, place, &give_up))
+        }
         command => wait(ask(out, &global, command)),
     }
 }
@@ -101,6 +112,7 @@ async fn ask(out: Out, global: &Global, command: Command) -> Result<(), Failure>
         } => events::run(out, client, since, queue, r#type).await,
         Command::Serve { .. }
         | Command::Demo(_)
+        | Command::Drill(_)
         | Command::Sim { .. }
         | Command::Validate { .. }
         | Command::Token(_)

@@ -107,8 +107,8 @@ async fn serve(config: NodeConfig) -> Result<(), Failure> {
     tell_systemd(sd_notify::NotifyState::Stopping);
     if let Some(why) = broken {
         server.stop().await;
-        return Err(Failure::new(FAILED, format!("storage failed: {why}"))
-            .fix("see to the disk, then start the node again"));
+        return Err(Failure::new(FAILED, format!("the store has ended: {why}"))
+            .fix("see to what it says, then start the node again"));
     }
     tracing::info!("holdfast stops: leadership moves away, callers keep hearing music");
     let stop = async {
@@ -138,6 +138,7 @@ fn not_started(error: &StartError) -> Failure {
             StoreError::Config(_)
             | StoreError::OtherNode { .. }
             | StoreError::OtherCluster { .. }
+            | StoreError::LeftBehind { .. }
             | StoreError::Newer { .. },
         ) => CONFIG,
         _ => FAILED,

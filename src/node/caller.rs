@@ -6,7 +6,8 @@
 //! one at a time, beside the requests to Asterisk.
 
 use crate::ctx::{Ctx, Sight};
-use crate::have::{Closing, Found, Have, Place};
+use crate::have::{Closing, Found, Have, Leg, LegState, Place};
+use crate::legs::parse_leg;
 use crate::plan::{Step, plan};
 use crate::status::masked;
 use crate::turns::Turn;
@@ -172,7 +173,8 @@ impl Caller {
         loop {
             self.converge().await;
             self.leave_turn();
-            if self.is_over() {
+            // Also when another node drives the Asterisk: then the channel is that one's.
+            if *self.sight.borrow() == Sight::Over || self.is_over() {
                 return self.channel.id;
             }
             self.wait().await;
@@ -184,15 +186,21 @@ impl Caller {
         for _ in 0..TURNS_MAX {
             let sight = *self.sight.borrow_and_update();
             self.quorum.borrow_and_update();
-            if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            let waits = self.retry_at.is_some_and(|at| Instant::now() < at);
+            if waits || sight == Sight::Over {
                 return;
             }
             self.retry_at = None;
             if self.overrun.swap(false, Ordering::AcqRel) && sight == Sight::Clear {
                 self.look_again().await;
             }
-            let wanted = self.wanted(sight);
-            self.fall_back_without_quorum(&wanted);
+            let Some(wanted) = self.wanted(sight) else {
+                return;
+            };
+            if sight != Sight::Down {
+                // Who cannot send a caller away must not say so either.
+                self.fall_back_without_quorum(&wanted);
+            }
             let mut acted = false;
             // A replica that may be old is not obeyed.
             let call = self.call.filter(|_| sight != Sight::Blind);
@@ -205,6 +213,7 @@ impl Caller {
                         join.into_iter().for_each(|join| self.note(join));
                     }
                     _ if sight == Sight::Down => {}
+                    _ if !self.ctx.may_act(sight) => break,
                     step => {
                         acted = true;
                         if !self.act(step).await {
@@ -225,26 +234,27 @@ impl Caller {
         self.retry_at = Some(Instant::now() + PAUSE.0);
     }
 
-    fn wanted(&mut self, sight: Sight) -> Want {
+    /// `None`: another node drives the Asterisk by now, and what the state wants is wanted of that one.
+    fn wanted(&mut self, sight: Sight) -> Option<Want> {
         if sight == Sight::Blind {
-            return Want::Nothing;
+            return Some(Want::Nothing);
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
-        let known = self.call;
+        let (known, played) = (self.call, self.have.announced);
         let (call, wanted) = ctx.shared.raft.read(|machine| {
             let state = &machine.0;
+            if !ctx.mine(state) {
+                return None;
+            }
             let call = known.or_else(|| {
                 let channel = ChannelId::new(channel.as_str()).ok()?;
                 state.call_of(&ctx.pbx, &channel).map(|call| call.id)
             });
-            (
-                call,
-                call.map(|call| want(state, &ctx.local, call))
-                    .unwrap_or(Want::Nothing),
-            )
-        });
+            let wanted = call.map(|call| want(state, &ctx.local, call, played));
+            Some((call, wanted.unwrap_or(Want::Nothing)))
+        })?;
         self.call = call;
-        wanted
+        Some(wanted)
     }
 
     /// Without a leader for too long, who waits goes to the fallback of the queue.
@@ -384,6 +394,7 @@ impl Caller {
         match mail {
             Mail::Event(event) => {
                 let place = self.have.place;
+                self.notice_stray(&event);
                 self.have.observe(&event);
                 if let Event::StasisStart { channel, args, .. } = event.as_ref()
                     && channel.id == self.channel.id
@@ -411,6 +422,29 @@ impl Caller {
                 self.have.bridge = None;
             }
             Mail::Position(position) => self.position = position,
+        }
+    }
+
+    /// A leg of ours that nobody here has asked for: a request of a driver before this one ran late.
+    /// It is hung up on sight.
+    fn notice_stray(&mut self, event: &Event) {
+        let channel = match event {
+            Event::Dial { peer, .. } => peer,
+            Event::ChannelStateChange { channel } => channel,
+            Event::StasisStart { channel, .. } => channel,
+            _ => return,
+        };
+        let clear = *self.sight.borrow() == Sight::Clear;
+        if clear
+            && self.have.leg_mut(&channel.id).is_none()
+            && let Some(key) = parse_leg(&self.ctx.pbx, &channel.id)
+        {
+            let (id, made) = (channel.id.clone(), LegState::Made);
+            let mut leg = Leg::new(id, key.attempt, key.agent, made);
+            leg.refused = true;
+            // In front: the newest of an offer is the one that counts.
+            self.have.legs.insert(0, leg);
+            self.log("a stray leg is hung up");
         }
     }
 

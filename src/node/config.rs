@@ -20,6 +20,8 @@ pub struct NodeConfig {
     pub http: HttpSection,
     /// Absent: this node votes and answers the API, but drives no Asterisk.
     pub asterisk: Option<AsteriskSection>,
+    /// The Asterisks of other nodes that this one drives while their nodes are away.
+    pub takeover: Vec<TakeoverSection>,
     pub limits: LimitsSection,
     pub timing: TimingSection,
     pub log: LogSection,
@@ -129,6 +131,45 @@ pub struct AsteriskSection {
     pub request_timeout: Span,
     /// How much longer than the ring time Asterisk may ring before it gives up by itself.
     pub originate_margin: Span,
+    /// Whether another node may drive this Asterisk while this node is away.
+    pub takeover: bool,
+}
+
+/// An Asterisk of another node. What is not here is as in this node's `[asterisk]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TakeoverSection {
+    /// `systemname` of that Asterisk, as in its own node's file.
+    pub systemname: String,
+    /// `http://10.0.0.2:8088/ari`, as this node reaches it.
+    pub url: String,
+    pub username: String,
+    pub password: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+    /// Name of the Stasis application there, if another.
+    pub app: Option<String>,
+    /// Endpoints as that Asterisk knows them, if others.
+    pub agent_endpoint: Option<String>,
+    pub remote_endpoint: Option<String>,
+}
+
+impl TakeoverSection {
+    /// How this node drives that Asterisk: as its own (`own`), but for what is said here.
+    pub fn section(&self, own: Option<&AsteriskSection>) -> AsteriskSection {
+        let own = own.cloned().unwrap_or_default();
+        AsteriskSection {
+            url: self.url.clone(),
+            username: self.username.clone(),
+            password: self.password.clone(),
+            password_file: self.password_file.clone(),
+            systemname: self.systemname.clone(),
+            app: self.app.clone().unwrap_or(own.app),
+            agent_endpoint: self.agent_endpoint.clone().unwrap_or(own.agent_endpoint),
+            remote_endpoint: self.remote_endpoint.clone().unwrap_or(own.remote_endpoint),
+            takeover: true,
+            ..own
+        }
+    }
 }
 
 /// What an agent's phone shows of the caller.
@@ -173,6 +214,9 @@ pub struct LimitsSection {
 pub struct TimingSection {
     /// A node that did not answer the leader for so long: its callers are not offered.
     pub node_away_after: Span,
+    /// After so long another node takes its Asterisk over, where it can; counted from when it
+    /// counted as away. The node that comes back takes it back no sooner either.
+    pub takeover_after: Span,
     /// And after so long its callers are given up.
     pub node_lost_after: Span,
     /// Asterisk refuses connections for so long: its callers are gone. Unset: 2 s on loopback,
@@ -272,6 +316,22 @@ impl Default for AsteriskSection {
             connect_timeout: Span::ms(1_000),
             request_timeout: Span::ms(2_000),
             originate_margin: Span::ms(5_000),
+            takeover: true,
+        }
+    }
+}
+
+impl Default for TakeoverSection {
+    fn default() -> Self {
+        Self {
+            systemname: String::new(),
+            url: String::new(),
+            username: "holdfast".into(),
+            password: None,
+            password_file: None,
+            app: None,
+            agent_endpoint: None,
+            remote_endpoint: None,
         }
     }
 }
@@ -290,6 +350,7 @@ impl Default for TimingSection {
     fn default() -> Self {
         Self {
             node_away_after: Span::ms(700),
+            takeover_after: Span::ms(3_000),
             node_lost_after: Span::ms(60_000),
             asterisk_lost_after: None,
             no_quorum_after: Span::ms(10_000),

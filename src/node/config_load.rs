@@ -105,6 +105,12 @@ impl NodeConfig {
             let text = read_secret("asterisk.password_file", file)?;
             asterisk.password = Some(Secret::new(text.trim_end_matches(['\r', '\n'])));
         }
+        for other in &mut self.takeover {
+            if let Some(file) = &other.password_file {
+                let text = read_secret("takeover.password_file", file)?;
+                other.password = Some(Secret::new(text.trim_end_matches(['\r', '\n'])));
+            }
+        }
         if let Some(file) = &self.http.tokens_file {
             let text = read_secret("http.tokens_file", file)?;
             self.http.tokens.extend(read_tokens(&text)?);
@@ -173,7 +179,7 @@ fn read_secret(key: &'static str, file: &Path) -> Result<String, ConfigError> {
 }
 
 /// `name:token` or `name:token:read` a line; empty lines and lines that begin with `#` are skipped.
-fn read_tokens(text: &str) -> Result<Vec<TokenEntry>, ConfigError> {
+pub(crate) fn read_tokens(text: &str) -> Result<Vec<TokenEntry>, ConfigError> {
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -267,6 +273,29 @@ mod tests {
         std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
         let config = NodeConfig::load_with(&file, std::iter::empty()).unwrap();
         assert_eq!(config.cluster.secret.unwrap().expose(), "0123456789abcdef");
+    }
+
+    #[test]
+    fn passwords_of_other_asterisks_come_from_their_files_and_are_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("b");
+        std::fs::write(&secret, "canary-77\n").unwrap();
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+        let file = dir.path().join("node.toml");
+        let text = format!("[[takeover]]\nsystemname = \"b\"\npassword_file = {secret:?}\n");
+        std::fs::write(&file, text).unwrap();
+        let config = NodeConfig::load_with(&file, std::iter::empty()).unwrap();
+        assert_eq!(
+            config.takeover[0].password.as_ref().unwrap().expose(),
+            "canary-77"
+        );
+        assert!(!format!("{config:?}").contains("canary-77"));
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o604)).unwrap();
+        let error = NodeConfig::load_with(&file, std::iter::empty()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("takeover.password_file"),
+            "{error}"
+        );
     }
 
     #[test]

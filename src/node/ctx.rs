@@ -1,11 +1,13 @@
 //! What all actors of one Asterisk have in common.
 
+use crate::awake::Awake;
 use crate::config::AsteriskSection;
 use crate::devices::Outbox;
 use crate::handle::Shared;
 use crate::proposer::Proposer;
+use crate::status::AriStatus;
 use crate::want::Local;
-use holdfast_acd::PbxId;
+use holdfast_acd::{NodeName, PbxId, State};
 use holdfast_ari::{AriClient, Context, Continue, Exten, Var};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,12 +23,18 @@ pub(crate) enum Sight {
     Blind,
     /// Compared: everything.
     Clear,
+    /// Another node drives the Asterisk: the actor ends, the channel stays as it is.
+    Over,
 }
 
 pub(crate) struct Ctx {
     pub shared: Arc<Shared>,
     pub ari: AriClient,
     pub pbx: PbxId,
+    /// This node.
+    pub me: NodeName,
+    pub status: Arc<watch::Sender<AriStatus>>,
+    pub awake: Awake,
     pub local: Local,
     pub asterisk: AsteriskSection,
     pub proposer: Proposer,
@@ -34,6 +42,30 @@ pub(crate) struct Ctx {
     pub sight: watch::Sender<Sight>,
     pub vars: Vars,
     pub devices: Outbox,
+}
+
+impl Ctx {
+    /// Whether the replica says that this node drives the Asterisk, or nothing of it yet.
+    pub fn is_mine(&self) -> bool {
+        self.shared.raft.read(|machine| self.mine(&machine.0))
+    }
+
+    /// The same, of a state that is being read.
+    pub fn mine(&self, state: &State) -> bool {
+        state.pbx(&self.pbx).is_none_or(|pbx| pbx.node == self.me)
+    }
+
+    /// Whether an actor that began to act at this sight may still do so: asked before each request,
+    /// because another node may have been given the Asterisk in between.
+    pub fn may_act(&self, sight: Sight) -> bool {
+        let same = *self.sight.borrow() == sight && self.awake.is();
+        match sight {
+            Sight::Down | Sight::Over => false,
+            // Its replica may be old, and there is nobody to ask.
+            Sight::Blind => same,
+            Sight::Clear => same && self.is_mine(),
+        }
+    }
 }
 
 /// Variables whose names are ours but that ARI's own list does not have, checked once.

@@ -8,6 +8,7 @@ use holdfast_acd::{AgentId, Command};
 use holdfast_ari::{AriError, Endpoint, EventSource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Questions for device states at the same time.
 const PARALLEL: usize = 8;
@@ -133,6 +134,11 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// This node has nothing to say any more.
+    pub fn clear(&self) {
+        *self.lock() = Facts::default();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Facts> {
         self.facts
             .lock()
@@ -148,15 +154,19 @@ impl Outbox {
                 .for_each_concurrent(64, |(agent, state)| {
                     let ctx = &ctx;
                     async move {
-                        let fact = Command::AgentDevice {
+                        let fact = Command::DeviceSeen {
                             pbx: ctx.pbx.clone(),
+                            epoch: ctx.epoch.load(Ordering::Acquire),
                             agent: agent.clone(),
                             state,
                         };
-                        if let Err(error) = ctx.proposer.propose(fact).await {
-                            tracing::warn!(%error, "a device state could not be written");
-                            ctx.devices.lock().told.remove(&agent);
+                        match ctx.proposer.propose(fact).await {
+                            Ok(applied) if applied.reply.is_ok() => return,
+                            // Of an agent that is gone, or from a driver that is over.
+                            Ok(applied) => tracing::debug!(reply = ?applied.reply, "a device state was refused"),
+                            Err(error) => tracing::warn!(%error, "a device state could not be written"),
                         }
+                        ctx.devices.lock().told.remove(&agent);
                     }
                 })
                 .await;

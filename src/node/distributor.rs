@@ -133,10 +133,10 @@ fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
             rng.random_range(0..below)
         }
     };
-    let silent = silent_nodes(shared, told);
+    let answering = answering_nodes(shared, told);
     raft.read(|machine| {
         let state = &machine.0;
-        let mut decisions = sights(shared, state, &silent, told);
+        let mut decisions = sights(shared, state, &answering, told);
         if let Some(due) = state.next_deadline().filter(|due| *due <= now) {
             shared.metrics.update(|metrics| {
                 metrics.ticks += 1;
@@ -149,14 +149,15 @@ fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
     })
 }
 
-/// Nodes that did not answer for too long, as this leader sees it.
-fn silent_nodes(shared: &Shared, told: &Told) -> BTreeSet<String> {
+/// Nodes that answered lately, as this leader sees it. One that was removed from the cluster does not.
+fn answering_nodes(shared: &Shared, told: &Told) -> BTreeSet<String> {
     let limit = shared.config.timing.node_away_after.as_ms();
-    let silent = |heard: Option<u64>| unheard_ms(heard, told) >= limit;
+    let heard = |heard: Option<u64>| unheard_ms(heard, told) < limit;
     let peers = shared.raft.peers().into_iter();
     peers
-        .filter(|peer| silent(peer.last_heard_ms))
+        .filter(|peer| heard(peer.last_heard_ms))
         .map(|peer| peer.name)
+        .chain([shared.config.node.name.clone()])
         .collect()
 }
 
@@ -168,19 +169,20 @@ fn unheard_ms(heard: Option<u64>, told: &Told) -> u64 {
 fn sights(
     shared: &Shared,
     state: &State,
-    silent: &BTreeSet<String>,
+    answering: &BTreeSet<String>,
     told: &mut Told,
 ) -> Vec<Command> {
     let mut commands = Vec::new();
     for pbx in state.pbxes() {
         let node = &pbx.node;
-        let away = silent.contains(node.as_str());
+        let away = !answering.contains(node.as_str());
         let said = told.nodes.get(node).filter(|(word, _)| *word == away);
         let needed = if away {
             // Of an Asterisk that was down before, it is said once: when it is given up.
             pbx.sight == Sight::Up || (pbx.lost_at.is_none() && said.is_none())
         } else {
-            pbx.sight == Sight::NodeAway || pbx.lost_at.is_some()
+            // Who has taken one over is believed when it has compared, not when it answers.
+            pbx.sight == Sight::NodeAway || (pbx.lost_at.is_some() && pbx.sight != Sight::Taken)
         };
         if !needed || said.is_some_and(|(_, at)| at.elapsed() < REPEAT) {
             continue;

@@ -2,26 +2,27 @@
 //! hands each event to the actor that it is for.
 //!
 //! It makes no decisions about calls and waits for nothing but a comparison (`reconcile.rs`), after
-//! which the actors may act. While the event socket is closed, or another client has taken the
-//! application over, nobody acts.
+//! which the actors may act. The event socket is opened when the log says that this node drives the
+//! Asterisk (`claim.rs`). While it is closed, or another client has taken the application over,
+//! nobody acts.
 
+use crate::awake::Awake;
 use crate::caller::{CallerRef, Mail};
+use crate::claim::{Patience, Role};
 use crate::config::AsteriskSection;
 use crate::ctx::{Ctx, Sight, Vars};
 use crate::devices::{Devices, Outbox};
-use crate::features;
 use crate::handle::Shared;
-use crate::ingest::{Route, route};
+use crate::have::Have;
 use crate::probe::probe;
 use crate::proposer::Proposer;
-use crate::reconcile::CompareError;
+use crate::reconcile::{CLUSTER, CompareError};
 use crate::status::AriStatus;
 use crate::turns::Turns;
 use crate::want::Local;
-use holdfast_acd::{CallId, Command, Event as AcdEvent, PbxId};
+use holdfast_acd::{CallId, Command, Event as AcdEvent, NodeName, PbxId};
 use holdfast_ari::{
-    AriClient, AriConfig, AriError, DownReason, Event, EventStream, HangupReason, StreamItem,
-    events,
+    AriClient, AriConfig, AriError, Channel, DownReason, EventStream, StreamItem, events,
 };
 use holdfast_raft::EventBatch;
 use std::collections::HashMap;
@@ -32,16 +33,39 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// First and longest pause before the application is taken back from whoever took it.
+/// First and longest pause before the application is taken back from a client that is no node: by
+/// the node at home, and by one that has taken the Asterisk over.
 const TAKE_BACK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+const TAKE_BACK_TAKEN: Duration = Duration::from_secs(2);
 /// First and longest pause before a comparison is tried again.
-const COMPARE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+pub(crate) const COMPARE_AGAIN: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(3));
+
+/// One Asterisk to drive, and by what right.
+pub(crate) struct Seat {
+    pub pbx: PbxId,
+    pub asterisk: AsteriskSection,
+    pub role: Role,
+    pub status: Arc<watch::Sender<AriStatus>>,
+}
 
 pub(crate) struct Driver {
     pub(crate) ctx: Arc<Ctx>,
-    /// Closed while the Asterisk there is another one, so that its callers fail over in its dialplan.
-    stream: Option<EventStream>,
+    pub(crate) role: Role,
+    /// Closed while this node does not drive the Asterisk or sees another one there, so that new
+    /// callers find the other driver, or fail over in the dialplan.
+    pub(crate) stream: Option<EventStream>,
     config: AriConfig,
+    /// When it may ask for its own Asterisk again.
+    pub(crate) patience: Patience,
+    /// Another node drives it now.
+    pub(crate) over: bool,
+    /// The socket is kept open for the next driver until then; nothing is done with what comes.
+    pub(crate) leaving: Option<Instant>,
+    /// The socket is not opened sooner: another client had taken the application over.
+    pub(crate) not_before: Option<Instant>,
+    /// Times that the socket was opened.
+    opened: u64,
     applied: broadcast::Receiver<Arc<EventBatch<AcdEvent>>>,
     pub(crate) actors: HashMap<String, (u64, CallerRef)>,
     /// Channels of calls, to find the actor of a leg.
@@ -54,25 +78,33 @@ pub(crate) struct Driver {
     pub(crate) turns: Turns,
     pub(crate) devices: Devices,
     devices_changed: bool,
-    pub(crate) startup_time: Option<String>,
     /// The socket is open.
     up: bool,
     /// When a comparison is due.
     pub(crate) compare_at: Option<Instant>,
     compare_pause: Duration,
-    take_back_at: Option<Instant>,
     take_back_pause: Duration,
     lost: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    /// The process stood still for so long.
+    slept: (mpsc::Sender<Duration>, mpsc::Receiver<Duration>),
     probe: Option<tokio::task::AbortHandle>,
+    /// Actors counted in the metrics.
+    pub(crate) counted: u64,
 }
 
 impl Driver {
-    /// Connects. `validate` has accepted the settings, so an error is one of the HTTP client.
+    /// Sends nothing yet. `validate` has accepted the settings, so an error is one of the HTTP client.
     pub fn new(
         shared: Arc<Shared>,
-        pbx: PbxId,
-        asterisk: AsteriskSection,
+        seat: Seat,
+        proposer: Proposer,
     ) -> Result<Driver, holdfast_ari::ConfigError> {
+        let Seat {
+            pbx,
+            asterisk,
+            role,
+            status,
+        } = seat;
         let password = asterisk
             .password
             .as_ref()
@@ -87,16 +119,15 @@ impl Driver {
         config.request_timeout = asterisk.request_timeout.duration();
         config.transport = shared.world.reach(&config.url);
         let ari = AriClient::new(&config)?;
-        let proposer = Proposer::new(
-            shared.raft.clone(),
-            shared.metrics.clone(),
-            shared.config.limits.proposals_max,
-            shared.config.timing.propose_deadline.duration(),
-        );
         let applied = shared.raft.events();
+        let takeover_after = shared.config.timing.takeover_after.duration();
+        let me = NodeName::new(shared.config.node.name.as_str());
         let ctx = Arc::new(Ctx {
             local: Local::new(pbx.clone(), &asterisk),
             vars: Vars::new(&asterisk),
+            me: me.expect("validate has checked the node's name"),
+            status,
+            awake: Awake::new(takeover_after),
             shared,
             ari,
             pbx,
@@ -111,8 +142,14 @@ impl Driver {
         errands.spawn(giving);
         Ok(Driver {
             ctx,
-            stream: Some(events(&config)),
+            role,
+            stream: None,
             config,
+            patience: Patience::new(takeover_after),
+            over: false,
+            leaving: None,
+            not_before: None,
+            opened: 0,
             applied,
             actors: HashMap::new(),
             calls: HashMap::new(),
@@ -122,14 +159,14 @@ impl Driver {
             turns,
             devices: Devices::default(),
             devices_changed: false,
-            startup_time: None,
             up: false,
             compare_at: None,
             compare_pause: COMPARE_AGAIN.0,
-            take_back_at: None,
-            take_back_pause: TAKE_BACK.0,
+            take_back_pause: first_take_back(role),
             lost: mpsc::channel(1),
+            slept: mpsc::channel(1),
             probe: None,
+            counted: 0,
         })
     }
 
@@ -138,9 +175,14 @@ impl Driver {
     pub async fn run(mut self) {
         let mut stopping = self.ctx.shared.stopping.subscribe();
         let outbox = tokio::spawn(Outbox::run(self.ctx.clone()));
+        let (ctx, slept) = (self.ctx.clone(), self.slept.0.clone());
+        self.errands.spawn(async move {
+            // Ends with the driver, whose end of the channel is gone then.
+            while slept.send(ctx.awake.until_slept().await).await.is_ok() {}
+        });
+        self.consider();
         loop {
-            let compare_at = self.compare_at;
-            let take_back_at = self.take_back_at;
+            let (compare_at, leaving) = (self.compare_at, self.leaving);
             tokio::select! {
                 biased;
                 () = stop(&mut stopping) => break,
@@ -148,12 +190,16 @@ impl Driver {
                 Some(_) = self.errands.join_next() => {}
                 batch = self.applied.recv() => self.wake(batch),
                 Some(()) = self.lost.1.recv() => self.asterisk_lost(),
+                Some(gap) = self.slept.1.recv() => self.woke(gap),
                 () = at(compare_at) => self.compare().await,
-                () = at(take_back_at) => self.take_back(),
+                () = at(leaving) => self.close(),
                 item = next(&mut self.stream) => match item {
                     Some(item) => self.item(item),
                     None => break,
                 },
+            }
+            if self.over {
+                self.let_go().await;
             }
             if self.devices_changed && *self.ctx.sight.borrow() == Sight::Clear {
                 self.devices_changed = false;
@@ -196,22 +242,26 @@ impl Driver {
     }
 
     fn item(&mut self, item: StreamItem) {
+        if self.leaving.is_some() {
+            // Its next driver looks at everything itself.
+            if matches!(item, StreamItem::Replaced | StreamItem::Down { .. }) {
+                self.close();
+            }
+            return;
+        }
         match item {
-            StreamItem::Up { connection } => {
-                tracing::info!(
-                    node = self.node(),
-                    connection,
-                    "event socket of asterisk is open"
-                );
+            StreamItem::Up { .. } => {
+                self.opened += 1;
+                let (pbx, opened) = (&self.ctx.pbx, self.opened);
+                tracing::info!(node = self.node(), %pbx, opened, "event socket of asterisk is open");
                 self.up = true;
-                self.take_back_at = None;
                 if let Some(probe) = self.probe.take() {
                     probe.abort();
                 }
                 self.compare_at = Some(Instant::now());
                 self.compare_pause = COMPARE_AGAIN.0;
                 self.status(|status| {
-                    status.reconnects = connection.saturating_sub(1);
+                    status.reconnects = opened.saturating_sub(1);
                     status.deposed = false;
                 });
             }
@@ -226,16 +276,20 @@ impl Driver {
                     "another client took the application over; give each its own app",
                 );
                 self.status(|status| status.deposed = true);
-                self.take_back_at = Some(Instant::now() + self.take_back_pause);
+                self.not_before = Some(Instant::now() + self.take_back_pause);
                 self.take_back_pause = (self.take_back_pause * 2).min(TAKE_BACK.1);
+                self.close();
             }
             StreamItem::Event(event) => self.event(event),
         }
     }
 
     fn down(&mut self, reason: &DownReason) {
-        tracing::warn!(node = self.node(), %reason, "event socket of asterisk is closed");
+        tracing::warn!(node = self.node(), pbx = %self.ctx.pbx, %reason, "event socket of asterisk is closed");
         self.out_of_sight(&reason.to_string());
+        // Opened again when the log still says that this node drives the Asterisk.
+        self.stream = None;
+        self.compare_at = Some(Instant::now() + self.next_pause());
         if self.probe.is_none() {
             let probe = probe(self.ctx.clone(), self.lost.0.clone());
             self.probe = Some(self.errands.spawn(probe));
@@ -286,10 +340,11 @@ impl Driver {
                 epoch,
                 lost,
             };
-            if let Err(error) = ctx.proposer.propose(down).await {
-                // The next comparison tells them what there is.
-                tracing::warn!(%error, "the loss of sight could not be written");
-                return;
+            match ctx.proposer.propose(down).await {
+                Ok(applied) if applied.reply.is_ok() => {}
+                // The next comparison, here or by the next driver, tells what there is.
+                Ok(applied) => return tracing::info!(reply = ?applied.reply, "the loss of sight came too late"),
+                Err(error) => return tracing::warn!(%error, "the loss of sight could not be written"),
             }
             for caller in gone {
                 caller.send(Mail::AsteriskGone);
@@ -297,24 +352,80 @@ impl Driver {
         });
     }
 
-    fn take_back(&mut self) {
-        self.take_back_at = None;
-        tracing::warn!(node = self.node(), "taking the application back");
-        if let Some(stream) = &self.stream {
-            stream.control().resume();
+    /// Drops the socket, and looks when to open it again.
+    pub(crate) fn close(&mut self) {
+        self.stream = None;
+        self.leaving = None;
+        self.up = false;
+        self.consider();
+    }
+
+    /// The process stood still: only the cluster knows whether the Asterisk is still this node's.
+    fn woke(&mut self, gap: Duration) {
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(node = self.node(), pbx = %self.ctx.pbx, gap_ms, "this process stood still, asking the cluster before acting");
+        self.compare_at = Some(Instant::now());
+        self.compare_pause = COMPARE_AGAIN.0;
+    }
+
+    /// After a gap in which nothing was asked for: the word of the log, and all go on as they were.
+    async fn ask_whose(&mut self) -> Result<(), CompareError> {
+        if let Err(error) = self.ctx.shared.raft.barrier(CLUSTER).await {
+            if !*self.ctx.shared.quorum.borrow() {
+                // Nobody to ask, and nobody took the socket: callers are owed their fallback.
+                self.ctx.awake.asked();
+            }
+            return Err(error.into());
         }
+        self.ctx.awake.asked();
+        self.consider();
+        self.wake_all();
+        Ok(())
+    }
+
+    /// Nothing of what this node knew of the Asterisk holds any more.
+    pub(crate) fn forget(&mut self) {
+        self.up = false;
+        self.compare_at = None;
+        self.not_before = None;
+        self.actors.clear();
+        self.calls.clear();
+        self.devices = Devices::default();
+        self.ctx.devices.clear();
+        if let Some(probe) = self.probe.take() {
+            probe.abort();
+        }
+        self.count();
+    }
+
+    pub(crate) fn sees(&self) -> bool {
+        *self.ctx.sight.borrow() == Sight::Clear
+    }
+
+    /// How long to wait now; longer each time, until something has worked.
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let pause = self.compare_pause;
+        self.compare_pause = (pause * 2).min(COMPARE_AGAIN.1);
+        pause
     }
 
     async fn compare(&mut self) {
         self.compare_at = None;
-        let compared = match self.stream {
-            Some(_) => self.reconcile().await.map(|()| true),
-            None => self.is_ours().await.map(|()| false),
+        let compared = match (&self.stream, self.ctx.awake.is()) {
+            (Some(_), false) if self.sees() => self.ask_whose().await.map(|()| false),
+            (Some(_), _) => self.reconcile().await.map(|()| true),
+            (None, _) => self.may_open().await.map(|may| {
+                if may && !self.over {
+                    self.stream = Some(events(&self.config));
+                }
+                false
+            }),
         };
         match compared {
-            Ok(false) => self.stream = Some(events(&self.config)),
+            Ok(false) => {}
             Ok(true) => {
-                self.take_back_pause = TAKE_BACK.0;
+                self.ctx.awake.asked();
+                self.take_back_pause = first_take_back(self.role);
                 let wall_ms = self.ctx.shared.world.wall_ms();
                 self.status(|status| {
                     status.connected = true;
@@ -327,7 +438,7 @@ impl Driver {
                     self.up = false;
                 }
                 let error = error.to_string();
-                let known = self.ctx.shared.ari.borrow().last_error.as_deref() == Some(&error);
+                let known = self.ctx.status.borrow().last_error.as_deref() == Some(&error);
                 if !known {
                     tracing::warn!(
                         node = self.node(),
@@ -337,112 +448,10 @@ impl Driver {
                 }
                 self.status(|status| status.last_error = Some(error));
                 if self.up || self.stream.is_none() {
-                    self.compare_at = Some(Instant::now() + self.compare_pause);
-                    self.compare_pause = (self.compare_pause * 2).min(COMPARE_AGAIN.1);
+                    self.compare_at = Some(Instant::now() + self.next_pause());
                 }
             }
         }
-    }
-
-    fn event(&mut self, event: Event) {
-        let kind = event.type_name();
-        self.ctx
-            .shared
-            .metrics
-            .update(|m| *m.ari_events.entry(kind).or_default() += 1);
-        if let Event::Malformed { why, .. } = &event {
-            tracing::warn!(
-                node = self.node(),
-                why,
-                "an event cannot be read, comparing"
-            );
-            self.compare_at
-                .get_or_insert(Instant::now() + COMPARE_AGAIN.1);
-            return;
-        }
-        let codes = &self.ctx.asterisk.feature_codes;
-        let route = route(&self.ctx.pbx, codes, &event, |id| {
-            self.actors.contains_key(id)
-        });
-        match (route, event) {
-            (Route::Device, Event::DeviceStateChanged { device, state }) => {
-                self.devices.report(&self.ctx, &device, state);
-            }
-            (Route::NewCaller, Event::StasisStart { channel, args, .. }) => {
-                self.enter(*channel, args);
-            }
-            (Route::Feature(code), Event::StasisStart { channel, args, .. }) => {
-                self.errands
-                    .spawn(features::serve(self.ctx.clone(), *channel, args, code));
-            }
-            (Route::Caller(id), event) => {
-                if let Some((_, actor)) = self.actors.get(&id) {
-                    actor.send(Mail::Event(Box::new(event)));
-                }
-            }
-            (Route::Leg(call), event) => self.leg_event(call, event),
-            (Route::Replaces(call, channel), event) => {
-                if let Some(caller) = self.calls.get(&call).cloned()
-                    && let Some((generation, actor)) = self.actors.get(&caller).cloned()
-                {
-                    actor.send(Mail::Event(Box::new(event)));
-                    // Its later events find the same actor.
-                    self.actors.insert(channel, (generation, actor));
-                }
-            }
-            (Route::ForeignLeg, event) => self.hang_up_stale(&event),
-            _ => {}
-        }
-    }
-
-    fn leg_event(&mut self, call: CallId, event: Event) {
-        if !self.calls.contains_key(&call) {
-            let channel = self.ctx.shared.raft.read(|machine| {
-                machine
-                    .0
-                    .call(call)
-                    .filter(|c| c.pbx == self.ctx.pbx)
-                    .map(|c| c.channel.to_string())
-            });
-            if let Some(channel) = channel {
-                self.calls.insert(call, channel);
-            }
-        }
-        let actor = self
-            .calls
-            .get(&call)
-            .and_then(|channel| self.actors.get(channel));
-        match actor {
-            Some((_, actor)) => actor.send(Mail::Event(Box::new(event))),
-            None => self.hang_up_stale(&event),
-        }
-    }
-
-    /// A leg that no call of ours wants.
-    fn hang_up_stale(&mut self, event: &Event) {
-        let ended = matches!(
-            event,
-            Event::ChannelDestroyed { .. } | Event::StasisEnd { .. }
-        );
-        if let Some(channel) = event.channel().filter(|_| !ended) {
-            self.hang_up(channel.id.clone());
-        }
-    }
-
-    pub(crate) fn hang_up(&mut self, channel: String) {
-        tracing::info!(node = self.node(), channel, "stale leg hung up");
-        self.ctx
-            .shared
-            .metrics
-            .update(|metrics| metrics.legs_stale += 1);
-        let ari = self.ctx.ari.clone();
-        self.errands.spawn(async move {
-            if let Err(error) = ari.hangup(&channel, HangupReason::Normal).await
-                && !error.is_gone()
-            {
-                tracing::warn!(channel, %error, "a stale leg could not be hung up");
-            }
-        });
     }
 
     /// Wakes the actors of the calls that the replica has changed.
@@ -458,7 +467,17 @@ impl Driver {
                     call, pbx, channel, ..
                 } if *pbx == self.ctx.pbx => {
                     self.calls.insert(*call, channel.to_string());
+                    self.meet(channel.to_string());
                 }
+                AcdEvent::PbxClaimed { pbx, .. }
+                | AcdEvent::PbxUp { pbx, .. }
+                | AcdEvent::PbxDown { pbx, .. }
+                | AcdEvent::NodeLost { pbx, .. }
+                    if *pbx == self.ctx.pbx =>
+                {
+                    self.consider();
+                }
+                AcdEvent::NodeAway { .. } | AcdEvent::NodeBack { .. } => self.consider(),
                 AcdEvent::CallLeft { call, position, .. } => {
                     if let Some(actor) = self.actor_of(*call).filter(|_| *position > 0) {
                         actor.send(Mail::Position(*position));
@@ -478,7 +497,23 @@ impl Driver {
         }
     }
 
+    /// A caller joined whom this node did not see entering: a driver before it has asked for him.
+    fn meet(&mut self, id: String) {
+        if self.sees() && !self.actors.contains_key(&id) {
+            let have = Have {
+                channel: id.clone(),
+                ..Have::default()
+            };
+            let channel = Channel {
+                id,
+                ..Channel::default()
+            };
+            self.spawn(channel, Vec::new(), have);
+        }
+    }
+
     fn wake_all(&mut self) {
+        self.consider();
         self.know_calls();
         self.devices_changed = true;
         for (_, actor) in self.actors.values() {
@@ -505,11 +540,18 @@ impl Driver {
     }
 
     pub(crate) fn status(&self, change: impl FnOnce(&mut AriStatus)) {
-        self.ctx.shared.ari.send_modify(change);
+        self.ctx.status.send_modify(change);
     }
 
     pub(crate) fn node(&self) -> &str {
         &self.ctx.shared.config.node.name
+    }
+}
+
+fn first_take_back(role: Role) -> Duration {
+    match role {
+        Role::Home => TAKE_BACK.0,
+        Role::Substitute => TAKE_BACK_TAKEN,
     }
 }
 

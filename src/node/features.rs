@@ -2,6 +2,7 @@
 
 use crate::config::FeatureCode;
 use crate::ctx::Ctx;
+use holdfast_acd::id::BadName;
 use holdfast_acd::{Admin, AdminOp, AgentId, Command, RequestId};
 use holdfast_ari::{AriError, Channel, ChannelId, Continue, HangupReason, MediaUri};
 use std::sync::Arc;
@@ -39,12 +40,7 @@ async fn attempt(
     args: &[String],
     code: FeatureCode,
 ) -> Result<(), AriError> {
-    let named = args
-        .get(1)
-        .map(|arg| arg.trim())
-        .filter(|arg| !arg.is_empty());
-    let agent = AgentId::new(named.unwrap_or(channel.caller.number.as_str()));
-    let status = match agent {
+    let status = match agent_of(channel, args) {
         Err(_) => "UNKNOWN",
         Ok(agent) => {
             let (done, op) = operation(agent.clone(), code, args.get(2));
@@ -82,7 +78,14 @@ async fn attempt(
         .await
 }
 
-fn operation(
+/// Who dialled: the second argument, else the caller's number.
+pub(crate) fn agent_of(channel: &Channel, args: &[String]) -> Result<AgentId, BadName> {
+    let named = args.get(1).map(|arg| arg.trim());
+    let named = named.filter(|arg| !arg.is_empty());
+    AgentId::new(named.unwrap_or(channel.caller.number.as_str()))
+}
+
+pub(crate) fn operation(
     agent: AgentId,
     code: FeatureCode,
     reason: Option<&String>,

@@ -22,13 +22,25 @@ pub(crate) struct Shared {
     pub world: World,
     pub raft: Raft<AcdMachine>,
     pub metrics: Arc<Metrics>,
-    pub ari: watch::Sender<AriStatus>,
+    /// Of the Asterisk beside this node.
+    pub ari: Arc<watch::Sender<AriStatus>>,
+    /// Of those of other nodes, which this one drives while their nodes are away.
+    pub others: Vec<Arc<watch::Sender<AriStatus>>>,
     /// Whether this node heard of a working leader lately.
     pub quorum: watch::Sender<bool>,
     /// Set once: everything winds down.
     pub stopping: watch::Sender<bool>,
     /// Set when everything has wound down.
     pub stopped: watch::Sender<bool>,
+}
+
+/// What is seen of an Asterisk, or why nothing is.
+fn sight(ari: &AriStatus) -> String {
+    match &ari.last_error {
+        _ if ari.connected => format!("{} {}", ari.systemname, ari.version),
+        Some(error) => error.clone(),
+        None => "not connected yet".into(),
+    }
 }
 
 impl Handle {
@@ -62,10 +74,27 @@ impl Handle {
             if_revision,
             op,
         };
-        self.shared
-            .raft
-            .propose(Command::Admin(admin), deadline)
-            .await
+        self.propose(Command::Admin(admin), deadline).await
+    }
+
+    /// As `admin`, for a change that was worked out from the present state: under the same id
+    /// `asked` tells whether the same was asked, whatever operation it led to.
+    pub async fn admin_asked(
+        &self,
+        asked: u64,
+        admin: Admin,
+        deadline: Duration,
+    ) -> Result<Applied<Reply>, ProposeError> {
+        let command = Command::AdminAsked { asked, admin };
+        self.propose(command, deadline).await
+    }
+
+    async fn propose(
+        &self,
+        command: Command,
+        deadline: Duration,
+    ) -> Result<Applied<Reply>, ProposeError> {
+        self.shared.raft.propose(command, deadline).await
     }
 
     /// This node's sight of its Asterisk.
@@ -73,7 +102,13 @@ impl Handle {
         self.shared.ari.borrow().clone()
     }
 
-    /// The same, for those who wait for it to change.
+    /// This node's sight of the Asterisks of other nodes that it may take over.
+    pub fn other_asterisks(&self) -> Vec<AriStatus> {
+        let others = self.shared.others.iter();
+        others.map(|status| status.borrow().clone()).collect()
+    }
+
+    /// The same of its own, for those who wait for it to change.
     pub fn ari_watch(&self) -> watch::Receiver<AriStatus> {
         self.shared.ari.subscribe()
     }
@@ -105,10 +140,25 @@ impl Handle {
             checks.push(Check {
                 name: "asterisk",
                 ok: ari.connected,
-                detail: match &ari.last_error {
-                    _ if ari.connected => format!("{} {}", ari.systemname, ari.version),
-                    Some(error) => error.clone(),
-                    None => "not connected yet".into(),
+                detail: sight(&ari),
+            });
+        }
+        let me = &self.shared.config.node.name;
+        for other in self.other_asterisks() {
+            let driver = self.read(|state| {
+                let pbxes = state.pbxes();
+                let mut named = pbxes.filter(|pbx| pbx.id.as_str() == other.pbx);
+                named.next().map(|pbx| pbx.node.to_string())
+            });
+            let taken = driver.as_ref().is_some_and(|driver| driver == me);
+            checks.push(Check {
+                name: "takeover",
+                // Told, and no condition: it is the work of another node.
+                ok: true,
+                detail: match driver {
+                    Some(_) if taken => format!("{} is driven here: {}", other.pbx, sight(&other)),
+                    Some(driver) => format!("{} is driven by node {driver}", other.pbx),
+                    None => format!("{} was not driven yet", other.pbx),
                 },
             });
         }

@@ -8,13 +8,18 @@
 //!
 //! What is not here: what a queue does (acd), how the log works (raft), HTTP (admin).
 
+mod awake;
 mod caller;
+mod claim;
 pub mod config;
 mod config_check;
 mod config_load;
 mod ctx;
 mod devices;
+mod dispatch;
 mod distributor;
+#[doc(hidden)]
+pub mod doors;
 mod driver;
 mod features;
 mod handle;
@@ -24,6 +29,8 @@ mod join;
 mod legs;
 mod machine;
 mod plan;
+#[cfg(test)]
+mod plan_bridge_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(feature = "planted")]
@@ -48,8 +55,10 @@ pub use machine::AcdMachine;
 pub use status::{AriStatus, BUCKETS_MS, Check, Histogram, NodeMetrics};
 pub use world::{Reach, World};
 
-use crate::driver::Driver;
+use crate::claim::Role;
+use crate::driver::{Driver, Seat};
 use crate::handle::Shared;
+use crate::proposer::Proposer;
 use crate::status::Metrics;
 use holdfast_acd::PbxId;
 use holdfast_raft::Raft;
@@ -102,33 +111,29 @@ impl Node {
             return Err(StartError::Config(problems));
         }
         let raft = Raft::start(store_config(&config, &world)).await?;
-        let status = AriStatus {
-            configured: config.asterisk.is_some(),
-            since_wall_ms: world.wall_ms(),
-            ..AriStatus::default()
-        };
+        let seats = seats(&config, world.wall_ms());
+        let own = seats.iter().find(|seat| seat.role == Role::Home);
+        let others = seats.iter().filter(|seat| seat.role == Role::Substitute);
         let shared = Arc::new(Shared {
             raft,
             metrics: Arc::new(Metrics::default()),
-            ari: watch::Sender::new(status),
+            ari: own.map_or_else(Default::default, |own| own.status.clone()),
+            others: others.map(|seat| seat.status.clone()).collect(),
             quorum: watch::Sender::new(true),
             stopping: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             config,
             world,
         });
-        let driver = match shared.config.asterisk.clone() {
-            None => None,
-            Some(asterisk) => {
-                let name = match asterisk.systemname.as_str() {
-                    "" => shared.config.node.name.clone(),
-                    name => name.to_string(),
-                };
-                let pbx = PbxId::new(name).expect("validate has checked both names");
-                Some(Driver::new(shared.clone(), pbx, asterisk)?)
-            }
-        };
-        tokio::spawn(supervise(shared.clone(), driver));
+        let proposer = Proposer::new(
+            shared.raft.clone(),
+            shared.metrics.clone(),
+            shared.config.limits.proposals_max,
+            shared.config.timing.propose_deadline.duration(),
+        );
+        let driver = |seat| Driver::new(shared.clone(), seat, proposer.clone());
+        let drivers = seats.into_iter().map(driver).collect::<Result<_, _>>()?;
+        tokio::spawn(supervise(shared.clone(), drivers));
         Ok(Node {
             handle: Handle { shared },
         })
@@ -140,19 +145,46 @@ impl Node {
     }
 }
 
+/// The Asterisks that this node drives, or may have to drive. Of settings that `validate` accepted.
+fn seats(config: &NodeConfig, wall_ms: u64) -> Vec<Seat> {
+    let own = config.asterisk.as_ref();
+    let seat = |name: &str, asterisk, role| Seat {
+        pbx: PbxId::new(name).expect("validate has checked the names"),
+        asterisk,
+        role,
+        status: Arc::new(watch::Sender::new(AriStatus {
+            configured: true,
+            pbx: name.into(),
+            since_wall_ms: wall_ms,
+            ..AriStatus::default()
+        })),
+    };
+    let home = own.map(|own| {
+        let name = match own.systemname.as_str() {
+            "" => &config.node.name,
+            name => name,
+        };
+        seat(name, own.clone(), Role::Home)
+    });
+    let others = config.takeover.iter();
+    let others = others.map(|it| seat(&it.systemname, it.section(own), Role::Substitute));
+    home.into_iter().chain(others).collect()
+}
+
 /// Runs the parts until the node is told to stop, and stops them in order: first the sight of
 /// Asterisk, so that new callers fail over, then the duties, then the store.
-async fn supervise(shared: Arc<Shared>, driver: Option<Driver>) {
+async fn supervise(shared: Arc<Shared>, drivers: Vec<Driver>) {
     let distributor = tokio::spawn(distributor::run(shared.clone()));
     let quorum = tokio::spawn(quorum::watch(shared.clone()));
-    let driver = driver.map(|driver| tokio::spawn(driver.run()));
+    let drivers = drivers.into_iter();
+    let drivers: Vec<_> = drivers.map(|driver| tokio::spawn(driver.run())).collect();
     let mut stopping = shared.stopping.subscribe();
     // An error cannot be: the sender is in `shared`.
     let _ = stopping.wait_for(|stopping| *stopping).await;
-    if let Some(driver) = driver
-        && let Err(error) = driver.await
-    {
-        tracing::error!(%error, "the driver of asterisk had failed");
+    for driver in drivers {
+        if let Err(error) = driver.await {
+            tracing::error!(%error, "the driver of an asterisk had failed");
+        }
     }
     for task in [distributor, quorum] {
         task.abort();

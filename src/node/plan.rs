@@ -81,7 +81,9 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
         return steps;
     }
     if let Some(leave) = &have.sent_away {
-        // Refused, or no quorum: decided here, whatever the state says later.
+        // Refused, or no quorum: decided here, whatever the state says later. A bridge that was made
+        // while an agent rang for the caller is nobody else's to drop.
+        drop_bridge(have, &mut steps);
         if let (Some(call), true) = (call, have.no_quorum && in_line(want)) {
             let reason = LeaveReason::NoQuorum;
             steps.push(Step::Propose(Command::CallerLeave { call, reason }));
@@ -318,11 +320,7 @@ fn ring(
             shown,
         });
     }
-    if have
-        .bridge
-        .as_ref()
-        .is_none_or(|bridge| bridge.attempt != attempt)
-    {
+    if !have.has_bridge(attempt) {
         steps.push(Step::MakeBridge(attempt));
     }
     for want in legs {
@@ -439,7 +437,18 @@ fn dial(
 fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mut Vec<Step>) {
     let over = |by| Step::Propose(Command::CallEnd { call, attempt, by });
     let Some(leg) = have.leg(attempt, agent) else {
-        return steps.push(over(EndedBy::Failure));
+        // It was gone before this process looked. Unless the caller was found in their bridge, nobody
+        // put the two together: whoever should have is dead, and the caller keeps the place.
+        let connected = have.was_bridged == Some(attempt) || have.left();
+        return steps.push(match connected {
+            true => over(EndedBy::Failure),
+            false => Step::Propose(Command::OfferFail {
+                call,
+                attempt,
+                agent: agent.clone(),
+                cause: FailCause::Cancelled,
+            }),
+        });
     };
     match leg.state {
         // Gone before the bridge was made: the caller heard nothing of it and keeps the place.
@@ -464,11 +473,7 @@ fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mu
             }
             // Also when we know of none: bridged with music, a caller hears both or the music alone.
             steps.push(Step::StopMusic);
-            if have
-                .bridge
-                .as_ref()
-                .is_none_or(|bridge| bridge.attempt != attempt)
-            {
+            if !have.has_bridge(attempt) {
                 steps.push(Step::MakeBridge(attempt));
             }
             steps.push(Step::Bridge {

@@ -16,9 +16,14 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let leadership = shared.raft.leadership();
     let fresh = shared.config.cluster.election_max.as_ms() * 2;
-    let mut last = Instant::now();
+    let (mut last, mut ticked) = (Instant::now(), Instant::now());
     loop {
         ticks.tick().await;
+        let gap = std::mem::replace(&mut ticked, Instant::now()).elapsed();
+        if gap > patience / 2 {
+            // This process stood still, and could hear nobody: that says nothing of the others.
+            last += gap;
+        }
         if leadership.borrow().is_some() || follows(&shared, fresh) {
             last = Instant::now();
         }

@@ -13,10 +13,10 @@ use crate::legs::{LegKey, looks_like_leg, parse_bridge, parse_leg, playback_id};
 use futures_util::{StreamExt, stream};
 use holdfast_acd::call::{Call, Phase};
 use holdfast_acd::settings::Connect;
-use holdfast_acd::{Attempt, CallId, ChannelId, Command, NodeName, Reject};
+use holdfast_acd::{Attempt, CallId, ChannelId, Command, Reject};
 use holdfast_ari::{
-    AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason, Info,
-    QUIET_EVENTS,
+    AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason,
+    QUIET_EVENTS, Var,
 };
 use holdfast_raft::ProposeError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Questions to Asterisk at the same time.
 const PARALLEL: usize = 16;
 /// For the cluster to answer; the comparison is tried again later.
-const CLUSTER: Duration = Duration::from_secs(3);
+pub(crate) const CLUSTER: Duration = Duration::from_secs(3);
 
 /// Why state and Asterisk could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,8 @@ pub(crate) enum CompareError {
     Ari(#[from] AriError),
     #[error("the cluster does not answer: {0}")]
     Cluster(#[from] ProposeError),
+    #[error("another node drives the asterisk now")]
+    NotOurs,
     #[error("the cluster refused to let this node drive the asterisk: {0}")]
     Refused(Reject),
 }
@@ -54,10 +56,10 @@ struct Seen {
 impl Driver {
     /// Whether the Asterisk there is the one that this node is to drive.
     pub(crate) async fn is_ours(&mut self) -> Result<(), CompareError> {
-        self.identify().await.map(drop)
+        self.identify().await
     }
 
-    async fn identify(&mut self) -> Result<Info, CompareError> {
+    async fn identify(&mut self) -> Result<(), CompareError> {
         let info = self.ctx.ari.info().await?;
         self.status(|status| {
             status.systemname.clone_from(&info.systemname);
@@ -68,13 +70,13 @@ impl Driver {
             let (found, wanted) = (info.systemname, wanted.clone());
             return Err(CompareError::OtherAsterisk { found, wanted });
         }
-        Ok(info)
+        Ok(())
     }
 
     /// Subscribes, compares, tells the cluster, and lets the actors act.
     pub(crate) async fn reconcile(&mut self) -> Result<(), CompareError> {
         let ctx = self.ctx.clone();
-        let info = self.identify().await?;
+        self.identify().await?;
         ctx.ari
             .set_event_filter(ctx.ari.app(), &QUIET_EVENTS)
             .await?;
@@ -82,14 +84,17 @@ impl Driver {
             self.serve_blind().await?;
             return Err(error.into());
         }
+        if !ctx.is_mine() {
+            // Nothing there is this node's to touch; `consider` lets go.
+            return Err(CompareError::NotOurs);
+        }
         let seen = self.look().await?;
         let away = self.look_in_dialplan(&seen).await?;
-        let restarted = self
-            .startup_time
-            .as_ref()
-            .is_some_and(|known| *known != info.startup_time);
+        // A mark in the Asterisk itself: it tells a restart also to a node that was down meanwhile.
+        let mark = Var::HOLDFAST_DRIVEN;
+        let restarted = ctx.ari.global(&mark).await?.is_none();
         self.take_up(&seen, &away, restarted).await?;
-        self.startup_time = Some(info.startup_time);
+        ctx.ari.set_global(&mark, "1").await?;
         self.know_calls();
         self.rewire(seen, &away).await;
         ctx.sight.send_replace(Sight::Clear);
@@ -102,6 +107,8 @@ impl Driver {
 
     /// Without a quorum there is music at least, and the fallback when it lasts.
     async fn serve_blind(&mut self) -> Result<(), AriError> {
+        // The socket has just been opened: what the process slept through is past.
+        self.ctx.awake.asked();
         let seen = self.look().await?;
         for (id, channel) in seen.callers {
             if !self.actors.contains_key(&id) {
@@ -221,7 +228,7 @@ impl Driver {
         restarted: bool,
     ) -> Result<(), CompareError> {
         let raft = &self.ctx.shared.raft;
-        let node = NodeName::new(self.node()).expect("validate has checked the node's name");
+        let node = self.ctx.me.clone();
         let ids = seen.callers.keys().chain(away);
         let channels: Vec<ChannelId> = ids
             .filter_map(|id| ChannelId::new(id.as_str()).ok())
@@ -239,15 +246,21 @@ impl Driver {
         };
         let applied = raft.propose(up, CLUSTER).await?;
         applied.reply.map_err(CompareError::Refused)?;
-        let mut here = raft.applied();
-        let local = tokio::time::timeout(CLUSTER, here.wait_for(|index| *index >= applied.index));
-        if !local.await.is_ok_and(|waited| waited.is_ok()) {
-            return Err(ProposeError::NoLeader.into());
-        }
+        self.catch_up(applied.index).await?;
         self.status(|status| status.epoch = epoch);
         let (callers, away) = (seen.callers.len(), away.len());
         tracing::info!(node = self.node(), pbx = %self.ctx.pbx, epoch, restarted, callers, away, "asterisk compared");
         Ok(())
+    }
+
+    /// Until this node's replica has applied the entry.
+    pub(crate) async fn catch_up(&self, index: u64) -> Result<(), CompareError> {
+        let mut here = self.ctx.shared.raft.applied();
+        let local = tokio::time::timeout(CLUSTER, here.wait_for(|applied| *applied >= index));
+        match local.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ProposeError::NoLeader.into()),
+        }
     }
 
     /// Tells every actor what was found, and starts one for each caller that has none.

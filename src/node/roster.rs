@@ -81,11 +81,14 @@ impl Driver {
         self.count();
     }
 
-    fn count(&self) {
-        self.ctx
-            .shared
-            .metrics
-            .callers
-            .store(self.actors.len() as u64, Ordering::Relaxed);
+    /// Of several drivers each counts its own.
+    pub(crate) fn count(&mut self) {
+        let callers = &self.ctx.shared.metrics.callers;
+        let actors = self.actors.len() as u64;
+        callers.fetch_add(actors, Ordering::Relaxed);
+        callers.fetch_sub(
+            std::mem::replace(&mut self.counted, actors),
+            Ordering::Relaxed,
+        );
     }
 }

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// This node's sight of its Asterisk.
+/// This node's sight of an Asterisk: its own, or one that it may take over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AriStatus {
     /// Whether an Asterisk is configured at all.
     pub configured: bool,
+    /// Its name in the cluster.
+    pub pbx: String,
     /// The event socket is open and state and Asterisk were compared: callers are served.
     pub connected: bool,
     /// `systemname` of the Asterisk, as it says itself.
@@ -54,6 +56,9 @@ pub struct NodeMetrics {
     /// Legs of no current offer that were hung up.
     pub legs_stale: u64,
     pub reconciliations: u64,
+    /// Times that this node was given the Asterisk of another, and its own again.
+    pub asterisks_taken_over: u64,
+    pub asterisks_taken_back: u64,
     /// ARI events by type (`Unknown` and `Malformed` included; the set is bounded).
     pub ari_events: BTreeMap<&'static str, u64>,
     /// ARI requests of callers' actors that failed, by step.

@@ -135,6 +135,7 @@ pub struct Pbx {
     pub(crate) apps: BTreeMap<String, App>,
     pub(crate) phones: BTreeMap<String, PhoneState>,
     pub(crate) stasis_devices: BTreeMap<String, String>,
+    pub(crate) globals: BTreeMap<String, String>,
     pub(crate) callers: BTreeMap<u64, CallerRecord>,
     pub(crate) trunks: BTreeSet<String>,
     pub(crate) trunk_in: BTreeMap<(String, u64), Ch>,
@@ -166,6 +167,7 @@ impl Pbx {
             apps: BTreeMap::new(),
             phones: BTreeMap::new(),
             stasis_devices: BTreeMap::new(),
+            globals: BTreeMap::new(),
             callers: BTreeMap::new(),
             trunks: BTreeSet::new(),
             trunk_in: BTreeMap::new(),
@@ -247,9 +249,10 @@ impl Pbx {
         }
     }
 
-    /// The start after a crash: a new start-up time, and channel numbers from 0.
+    /// The start after a crash: a new start-up time, no global variables, and channel numbers from 0.
     pub fn boot(&mut self) {
         self.alive = true;
+        self.globals.clear();
         self.started_at = self.now;
         self.channel_seq = 0;
     }

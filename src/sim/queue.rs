@@ -218,6 +218,9 @@ impl Pbx {
             .chain(args.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(",");
+        // As Asterisk tells of every application of the dialplan. Ours is not interested yet.
+        let entered = json!({ "dialplan_app": "Stasis", "dialplan_app_data": channel.app_data });
+        self.channel_event(ch, "ChannelDialplan", entered);
         self.add_interest(ch, app);
         self.stasis_event(ch, app, "StasisStart", json!({ "args": args }));
         self.hearing_changed(ch);

@@ -145,7 +145,18 @@ impl Pbx {
             }))),
             (["info"], "GET") => self.info(request),
             (["variable"], "GET") => match request.param("variable") {
-                Some(_) => Ok(ok(json!({ "value": "" }))),
+                Some(name) => {
+                    let value = self.globals.get(&name).cloned().unwrap_or_default();
+                    Ok(ok(json!({ "value": value })))
+                }
+                None => Err(error(400, "Variable name is required")),
+            },
+            (["variable"], "POST") => match request.param("variable") {
+                Some(name) => {
+                    let value = request.param("value").unwrap_or_default();
+                    self.globals.insert(name, value);
+                    Ok(no_content())
+                }
                 None => Err(error(400, "Variable name is required")),
             },
             (["ping" | "info" | "variable"], _) => Err(wrong_verb()),

@@ -49,6 +49,7 @@ pub const BUGS: &[(&str, Property, Plant)] = &[
     ),
     ("a stale read", Property::Writes, stale_read),
     ("a lost write", Property::Writes, lost_write),
+    ("a read of a hand of long ago", Property::Writes, stale_hand),
     ("a read of what nobody wrote", Property::Writes, invented),
     ("rung while paused", Property::Pauses, rung_paused),
     ("reserved while paused", Property::Pauses, reserved_paused),
@@ -135,7 +136,7 @@ impl Scene {
         &self,
         mut ask: impl FnMut(&Fold, usize, &LogEvent) -> Option<T>,
     ) -> Option<T> {
-        let mut fold = Fold::default();
+        let mut fold = Fold::of(&self.story);
         for (place, told) in self.story.log.events.iter().enumerate() {
             if let Some(found) = ask(&fold, place, told) {
                 return Some(found);

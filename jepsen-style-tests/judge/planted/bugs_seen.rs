@@ -196,6 +196,7 @@ pub(super) fn never_resumes(scene: &Scene) -> Option<Vec<Record>> {
         let decided = matches!(
             record.seen,
             Seen::Leg { .. }
+                | Seen::Client { .. }
                 | Seen::Bridge { .. }
                 | Seen::Caller { .. }
                 | Seen::Inside {
@@ -210,7 +211,7 @@ pub(super) fn never_resumes(scene: &Scene) -> Option<Vec<Record>> {
         .callers
         .values()
         .any(|it| it.ends.is_empty() && it.talks.is_empty());
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(&before);
     before
         .log
         .events

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
     let judge = Judge { story, limits };
     judge.inside(found);
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     let mut timeouts: BTreeMap<u64, u64> = BTreeMap::new();
     let mut rings: BTreeMap<u64, u64> = BTreeMap::new();
     let mut wrap_ups: BTreeMap<String, (u64, When)> = BTreeMap::new();

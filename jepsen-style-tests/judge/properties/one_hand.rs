@@ -102,7 +102,7 @@ fn talks(story: &Story, found: &mut Findings) {
 }
 
 fn hands(story: &Story, found: &mut Findings) {
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     for told in &story.log.events {
         if let Event::OfferMade {
             call,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 type Joined<'a> = (&'a Channel, &'a Entered, u64);
 
 pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     for told in &story.log.events {
         if let Event::OfferMade { call, .. } = &told.event {
             found.judged(1);

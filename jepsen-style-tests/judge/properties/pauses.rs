@@ -24,7 +24,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
         for pause in &ops {
             let whole = matches!(&pause.op, Op::Pause { queue: None, .. });
             if let (true, Some((acked, Done::Ok(_)))) = (whole, &pause.done) {
-                let over = over_ms(pause, &ops);
+                let over = over_ms(pause, &ops).min(unpaused_ms(story, agent, pause));
                 found.judged(1);
                 rung(story, limits, agent, (acked.late(), over), found);
             }
@@ -57,6 +57,19 @@ fn over_ms(pause: &Operation, ops: &[&Operation]) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
+/// When the log first says that the pause is over: a phone's feature code is no client's operation.
+fn unpaused_ms(story: &Story, agent: &str, pause: &Operation) -> u64 {
+    let over = |event: &Event| match event {
+        Event::AgentUnpaused { agent: it, .. }
+        | Event::AgentLogin { agent: it }
+        | Event::AgentLogout { agent: it } => it.as_str() == agent,
+        _ => false,
+    };
+    let mut events = story.log.events.iter();
+    let first = events.find(|told| over(&told.event) && !told.when.surely_before(pause.invoked));
+    first.map_or(u64::MAX, |told| told.when.early())
+}
+
 fn rung(story: &Story, limits: &Limits, agent: &str, (from, to): (u64, u64), found: &mut Findings) {
     for (id, leg) in story.legs.iter().filter(|(_, leg)| leg.agent == agent) {
         let called = leg.called;
@@ -87,7 +100,7 @@ fn rung(story: &Story, limits: &Limits, agent: &str, (from, to): (u64, u64), fou
 }
 
 fn logged(story: &Story, found: &mut Findings) {
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     for told in &story.log.events {
         match &told.event {
             Event::AgentPaused { .. } => found.judged(1),

@@ -34,7 +34,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
 }
 
 fn follow(story: &Story, found: &mut Findings) -> (Stands, Inserts) {
-    let mut fold = Fold::default();
+    let mut fold = Fold::of(story);
     let mut stands = Stands::new();
     let mut inserts = Inserts::new();
     for told in &story.log.events {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_ari::{AriClient, AriError, ChannelLookup, HangupReason, Originated, StreamItem};
+use holdfast_ari::{AriClient, AriError, ChannelLookup, HangupReason, Originated, StreamItem, Var};
 use holdfast_drills::lab::{CallSpec, Fault, Habit, Kind};
 
 use super::bench::{Bench, eventually, leg_to};
@@ -14,6 +14,11 @@ pub async fn contract_23_a_killed_asterisk_forgets_calls_and_keeps_contacts(kind
     caller.wait_answered().await.unwrap();
     let before = bench.client.info().await.unwrap();
     bench.pbx.contact_kept("1001").await.unwrap();
+    let mark = Var::HOLDFAST_DRIVEN;
+    assert_eq!(bench.client.global(&mark).await.unwrap(), None);
+    bench.client.set_global(&mark, "1").await.unwrap();
+    let kept = bench.client.global(&mark).await.unwrap();
+    assert_eq!(kept.as_deref(), Some("1"));
 
     bench.pbx.kill().await.unwrap();
     let closed = |item: &StreamItem| matches!(item, StreamItem::Down { .. }).then_some(());
@@ -27,6 +32,11 @@ pub async fn contract_23_a_killed_asterisk_forgets_calls_and_keeps_contacts(kind
     assert_ne!(
         before.startup_time, after.startup_time,
         "a restart can be told"
+    );
+    assert_eq!(
+        bench.client.global(&mark).await.unwrap(),
+        None,
+        "a global variable lives as long as its Asterisk"
     );
     let app = bench
         .client

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use holdfast_drills::lab::cluster::Cluster;
+use holdfast_drills::lab::cluster::{Cluster, Waiting};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
 use holdfast_drills::lab::{Habit, Phone};
 
@@ -60,6 +60,36 @@ pub async fn serve(cluster: &Cluster, phones: &[&Phone], total: usize, within: D
         },
     )
     .await;
+}
+
+/// Agents who still talk hang up, each once: a second hang-up in the middle of the first leaves a real
+/// phone stuck. So those whom `serve` has just ended are given the time to be over.
+pub async fn hang_up_all(cluster: &Cluster, phones: &[&Phone]) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    let mut ended: BTreeSet<String> = BTreeSet::new();
+    eventually(SOON, "nobody talks", async || {
+        let talking = cluster.oracle.talking();
+        for (caller, agent) in &talking {
+            let phone = phones.iter().find(|phone| phone.number() == agent);
+            if let Some(phone) = phone
+                && begun.elapsed() > PATIENCE
+                && ended.insert(caller.clone())
+            {
+                let hung_up = phone.hang_up().await;
+                hung_up.map_err(|error| error.to_string())?;
+            }
+        }
+        check(talking.is_empty(), || format!("talking are {talking:?}"))
+    })
+    .await;
+}
+
+/// Calls and numbers of a line, in order.
+pub fn places(line: &[Waiting]) -> Vec<(String, String)> {
+    line.iter()
+        .map(|waiting| (waiting.id.clone(), waiting.number.clone()))
+        .collect()
 }
 
 /// Pauses the agent of this phone and lets him end what he still gets, until he rests.

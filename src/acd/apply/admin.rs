@@ -3,7 +3,6 @@
 use super::Apply;
 use crate::call::{Outcome, Phase};
 use crate::command::{Admin, AdminOp, FailCause};
-use crate::digest;
 use crate::event::Event;
 use crate::id::{CallId, QueueName};
 use crate::limits::{REQUEST_AGE_MS_MAX, REQUESTS_MAX};
@@ -14,10 +13,10 @@ use crate::state::Answer;
 use crate::text;
 
 impl Apply<'_> {
-    /// The same request asked twice gets the same answer, and is done once.
-    pub(super) fn admin(&mut self, admin: &Admin) -> Reply {
+    /// The same request asked twice gets the same answer, and is done once. `asked` is a digest of
+    /// what was asked: another one under the same id is refused.
+    pub(super) fn admin(&mut self, admin: &Admin, asked: u64) -> Reply {
         self.forget_old_answers();
-        let asked = digest::digest(&(admin.if_revision, &admin.op));
         if let Some(answer) = self.state.requests.get(&admin.request) {
             let same = answer.asked == asked;
             return if same {

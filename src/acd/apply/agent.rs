@@ -132,6 +132,20 @@ impl Apply<'_> {
         Ok(Done::Ok)
     }
 
+    /// A driver that was deposed may still say what it saw before: its successor knows better.
+    pub(super) fn device_seen(
+        &mut self,
+        pbx: &PbxId,
+        epoch: u64,
+        id: &AgentId,
+        device: DeviceState,
+    ) -> Reply {
+        match self.state.pbxes.get(pbx) {
+            Some(known) if epoch < known.epoch => Err(Reject::StaleEpoch { epoch }),
+            _ => self.agent_device(pbx, id, device),
+        }
+    }
+
     /// Takes back an offer in flight, of one queue or of any.
     pub(super) fn withdraw_offer(&mut self, id: &AgentId, queue: Option<&QueueName>) {
         let Some(Hand::Offered { call, .. }) = self.state.agents.get(id).map(|it| it.hand.clone())

@@ -7,6 +7,7 @@
 mod admin;
 mod agent;
 mod caller;
+mod claim;
 mod config;
 mod ending;
 mod offer;
@@ -15,6 +16,7 @@ mod settings;
 mod tick;
 
 use crate::command::{Command, Stamp};
+use crate::digest;
 use crate::event::Event;
 use crate::id::{AgentId, CallId, Millis, QueueName};
 use crate::index::Subject;
@@ -90,7 +92,22 @@ impl Apply<'_> {
                 node_lost_after_ms,
             } => self.node_away(node, *node_lost_after_ms),
             Command::NodeBack { node } => self.node_back(node),
-            Command::Admin(admin) => self.admin(admin),
+            Command::PbxClaim {
+                pbx,
+                node,
+                epoch,
+                claim,
+            } => self.pbx_claim(pbx, node, *epoch, *claim),
+            Command::DeviceSeen {
+                pbx,
+                epoch,
+                agent,
+                state,
+            } => self.device_seen(pbx, *epoch, agent, *state),
+            Command::Admin(admin) => {
+                self.admin(admin, digest::digest(&(admin.if_revision, &admin.op)))
+            }
+            Command::AdminAsked { asked, admin } => self.admin(admin, *asked),
         }
     }
 

@@ -21,8 +21,18 @@ impl Apply<'_> {
         restarted: bool,
         channels: &[ChannelId],
     ) -> Reply {
+        let mut home = node.clone();
+        let (mut takeover, mut since_wall_ms) = (false, self.stamp.wall_ms);
         match self.state.pbxes.get(id) {
             Some(known) if epoch <= known.epoch => return Err(Reject::StaleEpoch { epoch }),
+            Some(known) if known.node != *node => {
+                let node = known.node.clone();
+                return Err(Reject::DrivenByOther { node });
+            }
+            Some(known) => {
+                home = known.home.clone();
+                (takeover, since_wall_ms) = (known.takeover, known.since_wall_ms);
+            }
             None if self.state.pbxes.len() >= PBXES_MAX => {
                 let max = PBXES_MAX as u64;
                 return Err(Reject::LimitReached {
@@ -30,7 +40,7 @@ impl Apply<'_> {
                     max,
                 });
             }
-            _ => {}
+            None => {}
         }
         self.compare(id, restarted, channels);
         let (sight, node) = (Sight::Up, node.clone());
@@ -45,9 +55,14 @@ impl Apply<'_> {
             epoch,
             sight,
             lost_at: None,
+            home,
+            takeover,
+            away_at: None,
+            since_wall_ms,
         };
         self.state.pbxes.insert(id.clone(), pbx);
         self.touch_pbx(id);
+        self.touch_phones(id);
         Ok(Done::Ok)
     }
 
@@ -130,7 +145,7 @@ impl Apply<'_> {
         let lost_at = self
             .now
             .saturating_add(node_lost_after_ms.min(DURATION_MS_MAX));
-        let mut touched = Vec::new();
+        let (now, mut touched) = (self.now, Vec::new());
         for pbx in self.state.pbxes.values_mut() {
             if pbx.node == *node && pbx.lost_at.is_none() {
                 // One that was down already stays so when the node comes back.
@@ -138,10 +153,14 @@ impl Apply<'_> {
                     pbx.sight = Sight::NodeAway;
                 }
                 pbx.lost_at = Some(lost_at);
+                pbx.away_at.get_or_insert(now);
                 touched.push(pbx.id.clone());
             }
         }
-        touched.iter().for_each(|pbx| self.touch_pbx(pbx));
+        touched.iter().for_each(|pbx| {
+            self.touch_pbx(pbx);
+            self.touch_phones(pbx);
+        });
         if !touched.is_empty() {
             self.emit(Event::NodeAway { node: node.clone() });
         }
@@ -170,14 +189,20 @@ impl Apply<'_> {
     pub(super) fn node_back(&mut self, node: &NodeName) -> Reply {
         let mut touched = Vec::new();
         for pbx in self.state.pbxes.values_mut() {
-            if pbx.node == *node && pbx.lost_at.take().is_some() {
+            // Who has taken one over must compare, and in time: that it answers is not enough.
+            let taken = pbx.sight == Sight::Taken;
+            if pbx.node == *node && !taken && pbx.lost_at.take().is_some() {
                 if pbx.sight == Sight::NodeAway {
                     pbx.sight = Sight::Up;
                 }
+                pbx.away_at = None;
                 touched.push(pbx.id.clone());
             }
         }
-        touched.iter().for_each(|pbx| self.touch_pbx(pbx));
+        touched.iter().for_each(|pbx| {
+            self.touch_pbx(pbx);
+            self.touch_phones(pbx);
+        });
         if !touched.is_empty() {
             self.emit(Event::NodeBack { node: node.clone() });
         }
@@ -203,7 +228,15 @@ impl Apply<'_> {
         calls.cloned().unwrap_or_default()
     }
 
-    fn touch_pbx(&mut self, pbx: &PbxId) {
+    /// Whose word on them counts has changed.
+    pub(super) fn touch_phones(&mut self, pbx: &PbxId) {
+        let agents = self.state.agents.values();
+        let known = agents.filter(|agent| agent.devices.contains_key(pbx));
+        let known: Vec<AgentId> = known.map(|agent| agent.id.clone()).collect();
+        known.iter().for_each(|agent| self.touch_agent(agent));
+    }
+
+    pub(super) fn touch_pbx(&mut self, pbx: &PbxId) {
         self.state.index.touch(Subject::Pbx(pbx.clone()));
     }
 }

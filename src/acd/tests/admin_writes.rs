@@ -48,6 +48,26 @@ fn the_same_request_gets_the_same_answer_and_another_write_under_it_is_refused()
 }
 
 #[test]
+fn a_change_that_is_asked_again_gets_its_answer_whatever_it_would_lead_to_now() {
+    let mut world = World::empty();
+    let mut ask = |asked, if_revision, op| {
+        let admin = Admin {
+            request: RequestId(7),
+            actor: "ops".into(),
+            if_revision,
+            op,
+        };
+        world.apply(Command::AdminAsked { asked, admin })
+    };
+    let first = ask(1, Some(0), put(1));
+    assert!(first.is_ok());
+    assert_eq!(ask(1, Some(99), put(2)), first, "the same was asked");
+    assert_eq!(ask(2, Some(0), put(1)), Err(Reject::RequestReused));
+    let plain = write(&mut world, 7, Some(0), put(1));
+    assert_eq!(plain, Err(Reject::RequestReused), "the key is taken");
+}
+
+#[test]
 fn answers_are_kept_for_a_day_and_only_so_many() {
     let mut world = World::empty();
     write(&mut world, 7, None, put(1)).unwrap();

@@ -76,7 +76,10 @@ fn the_first_answer_is_granted_and_the_others_are_cancelled() {
         Err(Reject::StaleAttempt { call, attempt })
     );
     let free = world.state.agent(&agent("a1")).unwrap();
-    assert_eq!(free.availability(world.at, false), Availability::Available);
+    assert_eq!(
+        world.state.availability(free, world.at, false),
+        Availability::Available
+    );
 }
 
 /// `strategy = rrmemory`

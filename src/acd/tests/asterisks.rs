@@ -162,7 +162,7 @@ fn a_lost_asterisk_ends_its_calls_and_frees_its_agents() {
     assert!(world.state.agents().all(|agent| agent.hand == Hand::Free));
     assert_eq!(world.state.calls().count(), 0);
     assert_eq!(
-        world.state.agent(&agent("a1")).unwrap().device(),
+        world.state.device(world.state.agent(&agent("a1")).unwrap()),
         DeviceState::Unavailable
     );
 }
@@ -397,7 +397,7 @@ fn a_grant_that_came_to_nothing_puts_the_caller_back_at_the_old_place() {
         (0, 0)
     );
     let gone = world.state.agent(&agent("a1")).unwrap();
-    let delayed = gone.availability(world.at, false);
+    let delayed = world.state.availability(gone, world.at, false);
     assert_eq!(delayed, Availability::RetryDelay);
     let attempt = Attempt(1);
     assert_eq!(

@@ -269,7 +269,36 @@ fn commands() -> Vec<Command> {
         })
     });
     commands.extend(admins);
+    commands.extend(claims());
+    commands.push(Command::AdminAsked {
+        asked: 1 << 40,
+        admin: Admin {
+            request: RequestId(5),
+            actor: "ops".into(),
+            if_revision: Some(7),
+            op: AdminOp::QueueDelete { queue: queue("q") },
+        },
+    });
     commands
+}
+
+fn claims() -> Vec<Command> {
+    let claim = |claim| Command::PbxClaim {
+        pbx: pbx("p1"),
+        node: node("n1"),
+        epoch: 5,
+        claim,
+    };
+    vec![
+        claim(Claim::Home { takeover: true }),
+        claim(Claim::Takeover { after_ms: 3_000 }),
+        Command::DeviceSeen {
+            pbx: pbx("p1"),
+            epoch: 5,
+            agent: agent("a1"),
+            state: DeviceState::Ringing,
+        },
+    ]
 }
 
 fn replies() -> Vec<Reply> {
@@ -312,6 +341,8 @@ fn replies() -> Vec<Reply> {
         }),
         Err(Reject::RequestReused),
         Err(Reject::StaleEpoch { epoch: 3 }),
+        Err(Reject::DrivenByOther { node: node("n1") }),
+        Err(Reject::NoTakeover(pbx("p1"))),
     ]
 }
 
@@ -473,6 +504,15 @@ fn events() -> Vec<Event> {
             waited_ms,
         });
     }
+    for from in [None, Some(n())] {
+        events.push(Event::PbxClaimed {
+            pbx: p(),
+            node: node("n2"),
+            takeover: from.is_some(),
+            from,
+            epoch: 4,
+        });
+    }
     events
 }
 
@@ -513,6 +553,10 @@ fn state() -> State {
         node_lost_after_ms: 60_000,
     };
     world.apply(command).unwrap();
+    world.own("p3", 1, true);
+    world.away("p3", 60_000);
+    world.pass(3_000);
+    world.take("p3", "node-p2", 2, 3_000).unwrap();
     world.state
 }
 

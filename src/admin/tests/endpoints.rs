@@ -1,96 +1,14 @@
 //! The endpoints over real sockets, beside a real single node that has no Asterisk.
 
+mod bench;
+
 use holdfast_admin::Server;
-use holdfast_node::{Node, NodeConfig};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::path::Path;
-use std::time::Duration;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
-const ADMIN: &str = "admin-token-0123456789";
-const VIEWER: &str = "viewer-token-0123456789";
-/// Generous: the machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Bench {
-    node: Node,
-    server: Server,
-    dir: TempDir,
-    http: reqwest::Client,
-}
-
-impl Bench {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let text = format!(
-            "[node]\nname = \"a\"\ndata_dir = {:?}\n\
-             [cluster]\nlisten = \"127.0.0.1:0\"\nsecret = \"0123456789abcdef0123\"\n\
-             [http]\nlisten = \"127.0.0.1:0\"\nadmin_socket = {:?}\n\
-             tokens = [{{ name = \"anna\", token = {ADMIN:?} }},\n\
-             {{ name = \"wall\", token = {VIEWER:?}, read_only = true }}]\n",
-            dir.path().join("data"),
-            dir.path().join("admin.sock"),
-        );
-        let config = NodeConfig::parse(&text, Path::new("test"), std::iter::empty()).unwrap();
-        let node = Node::start(config).await.unwrap();
-        let server = holdfast_admin::start(node.handle()).await.unwrap();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(PATIENCE)
-            .build()
-            .unwrap();
-        let bench = Bench {
-            node,
-            server,
-            dir,
-            http,
-        };
-        let deadline = Instant::now() + PATIENCE;
-        while bench.get("/readyz").await.0 != StatusCode::OK {
-            assert!(Instant::now() < deadline, "the node did not become ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        bench
-    }
-
-    async fn stop(self) {
-        self.node.handle().shutdown().await;
-        self.server.stop().await;
-    }
-
-    fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("http://{}{path}", self.server.addr))
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        answer(self.ask(Method::GET, path).bearer_auth(ADMIN)).await
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
-        answer(self.ask(method, path).bearer_auth(ADMIN).json(&body)).await
-    }
-
-    async fn put(&self, path: &str, body: Value) -> u64 {
-        let (status, written) = self.send(Method::PUT, path, body).await;
-        assert_eq!(status, StatusCode::OK, "{path}: {written}");
-        written["revision"].as_u64().unwrap()
-    }
-}
-
-async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
-    let response = request.send().await.unwrap();
-    let status = response.status();
-    let text = response.text().await.unwrap();
-    (
-        status,
-        serde_json::from_str(&text).unwrap_or(Value::String(text)),
-    )
-}
+use bench::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_agents_and_members_are_written_read_and_deleted() {
@@ -186,6 +104,63 @@ async fn the_same_key_is_done_once_and_with_another_body_refused() {
     let (status, problem) = keyed(2).await;
     assert_eq!(status, 422);
     assert_eq!(problem["type"], "urn:holdfast:error:idempotency-key-reused");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_under_the_same_key_is_done_once_and_with_another_body_refused() {
+    let bench = Bench::start().await;
+    bench.put("/v1/queues/q", json!({"weight": 1})).await;
+    bench.put("/v1/agents/1001", json!({"name": "A"})).await;
+    let keyed = async |method: Method, path: &str, key: &str, body: Value| {
+        let request = bench.ask(method, path).bearer_auth(ADMIN);
+        answer(request.header("idempotency-key", key).json(&body)).await
+    };
+    let cases = [
+        (
+            Method::PATCH,
+            "/v1/queues/q",
+            json!({"weight": 5}),
+            json!({"weight": 6}),
+        ),
+        (
+            Method::PUT,
+            "/v1/queues/q/state",
+            json!({"open": false}),
+            json!({"open": true}),
+        ),
+        (
+            Method::PATCH,
+            "/v1/agents/1001",
+            json!({"name": "B"}),
+            json!({"name": "C"}),
+        ),
+    ];
+    for (n, (method, path, body, other)) in cases.into_iter().enumerate() {
+        let key = format!("p-{n}");
+        let first = keyed(method.clone(), path, &key, body.clone()).await;
+        assert_eq!(first.0, StatusCode::OK, "{path}: {}", first.1);
+        // Changed by somebody else; the repetition must not undo that.
+        bench.put("/v1/queues/q", json!({"weight": 9})).await;
+        bench.put("/v1/agents/1001", json!({"name": "Z"})).await;
+        assert_eq!(
+            keyed(method.clone(), path, &key, body).await,
+            first,
+            "{path}"
+        );
+        assert_eq!(bench.get("/v1/queues/q").await.1["settings"]["weight"], 9);
+        assert_eq!(
+            bench.get("/v1/agents/1001").await.1["settings"]["name"],
+            "Z"
+        );
+        let (status, problem) = keyed(method, path, &key, other).await;
+        assert_eq!(status, 422, "{path}: {problem}");
+        assert_eq!(problem["type"], "urn:holdfast:error:idempotency-key-reused");
+    }
+    // A key that was used for a PUT is used for a PATCH too.
+    keyed(Method::PUT, "/v1/queues/q", "both", json!({"weight": 3})).await;
+    let (status, _) = keyed(Method::PATCH, "/v1/queues/q", "both", json!({"weight": 3})).await;
+    assert_eq!(status, 422);
     bench.stop().await;
 }
 
@@ -376,12 +351,17 @@ async fn the_event_stream_goes_on_behind_its_cursor() {
         .find("event: snapshot")
         .expect("begins with a snapshot");
     assert!(snapshot < text.find("event: queue_changed").unwrap());
+    let led = "\n\nevent: leader\ndata: {\"leader\":\"a\",\"term\":";
+    assert!(text.contains(led), "who leads is told: {text}");
     let cursor = text
         .split("\n\n")
         .find(|frame| frame.contains("event: queue_changed"))
         .and_then(|frame| frame.lines().find_map(|line| line.strip_prefix("id: ")))
         .unwrap()
         .to_owned();
+    let mut leaders = open("/v1/events?type=leader", Some(&cursor)).await;
+    let only = read_until(&mut leaders, "event: leader").await;
+    assert!(!only.contains("id: "), "it moves no cursor: {only}");
     let mut again = open("/v1/events", Some(&cursor)).await;
     let text = read_until(&mut again, "agent_changed").await;
     assert!(
@@ -500,7 +480,7 @@ async fn a_port_in_use_and_an_open_address_are_refused_with_what_to_do() {
     };
     let start = async |tcp: String| {
         let app = holdfast_admin::App::new(bench.node.handle(), Default::default(), false);
-        Server::start(holdfast_admin::router(app), listen(tcp))
+        Server::start(holdfast_admin::router(app), listen(tcp), Default::default())
             .await
             .err()
             .map(|e| e.to_string())

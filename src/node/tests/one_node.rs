@@ -513,7 +513,7 @@ async fn an_agent_who_is_busy_elsewhere_is_not_rung() {
     phone.busy_elsewhere(true);
     node.until("the device is in use", |state| {
         use holdfast_acd::command::DeviceState;
-        state.agent(&agent("1001")).unwrap().device() == DeviceState::InUse
+        state.device(state.agent(&agent("1001")).unwrap()) == DeviceState::InUse
     })
     .await;
     let caller = node.sim.place_call(CallSpec::new("q-support", "1"));

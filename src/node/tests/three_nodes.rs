@@ -382,3 +382,38 @@ async fn callers_who_hang_up_at_once_at_any_node_leave_no_call_behind() {
     }
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_removed_leaves_no_caller_behind_who_is_offered() {
+    log();
+    let lost_after =
+        |config: &mut holdfast_node::NodeConfig| config.timing.node_lost_after = Span::ms(2_000);
+    let mut cluster = Cluster::start_with(&NAMES, lost_after).await;
+    cluster.queue("support", plain()).await;
+    let _first = callers(&cluster, &[2, 1]).await;
+    cluster.nodes[2].stop().await;
+    let raft = cluster.up().handle();
+    raft.raft().remove_node("c").await.expect("c can go");
+    let away = |state: &State| state.pbxes().find(|pbx| pbx.id.as_str() == "c").cloned();
+    let seen = cluster.up();
+    seen.until("nobody drives the asterisk of c", |state| {
+        away(state).is_some_and(|pbx| pbx.sight != Sight::Up)
+    })
+    .await;
+    // Whoever is free goes to the caller who can be reached, although the other came first.
+    let phone = cluster.nodes[1].sim.phone("1001", answer(10, None));
+    cluster.agent_by(seen, "1001", "b", &["support"]).await;
+    until(&cluster.nodes[1].sim, "they talk", |_| {
+        phone.answered() == 1
+    })
+    .await;
+    seen.until("the caller of c is given up", |state| {
+        waiting(state).is_empty()
+    })
+    .await;
+    for node in &mut cluster.nodes {
+        if node.runs() {
+            node.stop().await;
+        }
+    }
+}

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use holdfast_acd::command::{
-    CallerJoin, DeviceState, EndedBy, FailCause, JoinOptions, LeaveReason,
+    CallerJoin, Claim, DeviceState, EndedBy, FailCause, JoinOptions, LeaveReason,
 };
 use holdfast_acd::reply::{Done, Reject, Reply};
 use holdfast_acd::settings::{AgentSettings, MemberSettings, QueueSettings, Strategy};
@@ -145,6 +145,41 @@ impl World {
             epoch,
             restarted,
             channels,
+        })
+        .unwrap();
+    }
+
+    /// Its own node asks for it, which is always granted.
+    pub fn own(&mut self, name: &str, epoch: u64, takeover: bool) {
+        let (pbx, node) = (pbx(name), node(&format!("node-{name}")));
+        let claim = Claim::Home { takeover };
+        self.apply(Command::PbxClaim {
+            pbx,
+            node,
+            epoch,
+            claim,
+        })
+        .unwrap();
+    }
+
+    /// Another node asks for it.
+    pub fn take(&mut self, name: &str, by: &str, epoch: u64, after_ms: u64) -> Reply {
+        let (pbx, node) = (pbx(name), node(by));
+        let claim = Claim::Takeover { after_ms };
+        self.apply(Command::PbxClaim {
+            pbx,
+            node,
+            epoch,
+            claim,
+        })
+    }
+
+    /// The leader says that the node beside it does not answer.
+    pub fn away(&mut self, name: &str, node_lost_after_ms: u64) {
+        let node = node(&format!("node-{name}"));
+        self.apply(Command::NodeAway {
+            node,
+            node_lost_after_ms,
         })
         .unwrap();
     }

@@ -84,7 +84,7 @@ fn could_ring(state: &State, call: &call::Call, agent: &AgentId) -> bool {
         .iter()
         .rfind(|step| step.after_ms <= waited_ms);
     let admitted = reached.is_some_and(|step| step.admits(&agent.id, &member.settings));
-    admitted && member.pause.is_none() && agent.is_free(settings.ring_in_use)
+    admitted && member.pause.is_none() && state.is_free(agent, settings.ring_in_use)
 }
 
 /// Why a caller who stands earlier may be passed over in favour of these agents; `None` if he may not.
@@ -323,7 +323,8 @@ fn the_streams_reach_every_kind_of_event_and_outcome() {
         CallLeft withdrawn|CallLeft lost|CallLeft noquorum|CallReleased|CallMoved|CallPriority|\
         CallPassedOver BeingOffered|CallPassedOver OwnerAway|CallPassedOver InDialplan|\
         CallPassedOver StepNotReached|AgentWrapUp|AgentReady|QueueDeleted|AgentDeleted|\
-        MemberDeleted|TemplateChanged|NodeAway|NodeBack|NodeLost|CallCompleted";
+        MemberDeleted|TemplateChanged|NodeAway|NodeBack|NodeLost|CallCompleted|\
+        PbxClaimed";
     for word in wanted.split('|') {
         assert!(
             seen.contains_key(word),

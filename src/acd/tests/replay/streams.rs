@@ -39,6 +39,13 @@ fn nodes() -> impl Strategy<Value = NodeName> {
     (0..2u8).prop_map(|n| node(&format!("n{n}")))
 }
 
+fn claims() -> impl Strategy<Value = Claim> {
+    prop_oneof![
+        any::<bool>().prop_map(|takeover| Claim::Home { takeover }),
+        (0..2_000u64).prop_map(|after_ms| Claim::Takeover { after_ms }),
+    ]
+}
+
 fn channels() -> impl Strategy<Value = ChannelId> {
     (0..12u8).prop_map(|n| channel(&format!("c{n}")))
 }
@@ -184,6 +191,12 @@ fn facts() -> impl Strategy<Value = Command> {
             |(pbx, node, epoch, restarted, channels)| Command::PbxUp {
                 pbx, node, epoch, restarted, channels
             }
+        ),
+        2 => (pbxes(), nodes(), 1..9u64, claims()).prop_map(
+            |(pbx, node, epoch, claim)| Command::PbxClaim { pbx, node, epoch, claim }
+        ),
+        1 => (pbxes(), 1..9u64, agents(), devices()).prop_map(
+            |(pbx, epoch, agent, state)| Command::DeviceSeen { pbx, epoch, agent, state }
         ),
         1 => (pbxes(), 1..9u64, any::<bool>())
             .prop_map(|(pbx, epoch, lost)| Command::PbxDown { pbx, epoch, lost }),

@@ -4,7 +4,7 @@
 use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{AgentSettings, MemberSettings, QueueSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, State};
-use holdfast_node::config::{AsteriskSection, NodeConfig, Secret, Span};
+use holdfast_node::config::{AsteriskSection, NodeConfig, Secret, Span, TakeoverSection};
 use holdfast_node::{Handle, Node};
 use holdfast_raft::Faults;
 use holdfast_sim::{Caller, SimAsterisk, SimConfig};
@@ -45,6 +45,12 @@ impl TestNode {
         if let Some(node) = self.node.take() {
             node.handle().shutdown().await;
         }
+    }
+
+    /// As if its process were killed: it says no word more, and its sockets close.
+    pub async fn kill(&mut self) {
+        self.faults.isolate(true);
+        self.stop().await;
     }
 
     pub async fn connected(&self) {
@@ -104,6 +110,32 @@ impl Cluster {
     }
 
     pub async fn start_with(names: &[&str], change: impl Fn(&mut NodeConfig)) -> Cluster {
+        Self::start_beside(names, |config, _| change(config)).await
+    }
+
+    /// The same, where each node may take over the Asterisks of all others, soon.
+    pub async fn start_taking(names: &[&str], change: impl Fn(&mut NodeConfig)) -> Cluster {
+        Self::start_beside(names, |config, sims| {
+            config.timing.takeover_after = Span::ms(700);
+            for (name, sim) in names.iter().zip(sims) {
+                if config.node.name != *name {
+                    config.takeover.push(TakeoverSection {
+                        systemname: name.to_string(),
+                        url: sim.ari_url(),
+                        password: Some(Secret::new("secret")),
+                        ..TakeoverSection::default()
+                    });
+                }
+            }
+            change(config);
+        })
+        .await
+    }
+
+    async fn start_beside(
+        names: &[&str],
+        change: impl Fn(&mut NodeConfig, &[SimAsterisk]),
+    ) -> Cluster {
         let dir = tempfile::tempdir().expect("a folder for the test");
         let ports: Vec<SocketAddr> = {
             let held: Vec<TcpListener> = names
@@ -114,14 +146,18 @@ impl Cluster {
                 .map(|port| port.local_addr().expect("bound"))
                 .collect()
         };
-        let mut nodes: Vec<TestNode> = Vec::new();
-        for (name, port) in names.iter().zip(&ports) {
+        let mut sims: Vec<SimAsterisk> = Vec::new();
+        for name in names {
             let sim = SimAsterisk::start(SimConfig::new(name))
                 .await
                 .expect("a simulated asterisk");
-            for other in &nodes {
-                sim.join_trunk(&other.sim);
+            for other in &sims {
+                sim.join_trunk(other);
             }
+            sims.push(sim);
+        }
+        let mut nodes: Vec<TestNode> = Vec::new();
+        for ((name, port), sim) in names.iter().zip(&ports).zip(sims.clone()) {
             let mut config = NodeConfig::default();
             config.node.name = name.to_string();
             config.node.data_dir = dir.path().join(name);
@@ -136,7 +172,7 @@ impl Cluster {
                 systemname: name.to_string(),
                 ..AsteriskSection::default()
             });
-            change(&mut config);
+            change(&mut config, &sims);
             let faults = Faults::default();
             nodes.push(TestNode {
                 name: name.to_string(),

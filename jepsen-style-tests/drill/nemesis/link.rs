@@ -1,0 +1,53 @@
+//! Links between hosts that lose, reset or crawl.
+
+use super::cut::{filter, unfilter};
+use super::{Healing, Strike};
+use crate::drill::arena::Arena;
+
+/// A host loses a part of all packets that come to it over the switch.
+pub fn loss(arena: &mut Arena) -> Strike<'_> {
+    Box::pin(async move {
+        let host = arena.anyone();
+        arena.aim(&[host]);
+        arena.note(format!("{host} loses 20 % of what comes over the switch"));
+        let rule = "iifname eth0 numgen random mod 100 < 20 counter drop";
+        filter(arena, host, "input", rule)?;
+        Ok(unfilter(host))
+    })
+}
+
+/// Every connection between this host and the others is reset, and so is every new one.
+pub fn reset(arena: &mut Arena) -> Strike<'_> {
+    Box::pin(async move {
+        let host = arena.anyone();
+        arena.aim(&[host]);
+        arena.note(format!(
+            "{host} resets what it sends over the switch by TCP"
+        ));
+        let rule = "oifname eth0 meta l4proto tcp counter reject with tcp reset";
+        filter(arena, host, "output", rule)?;
+        Ok(unfilter(host))
+    })
+}
+
+/// A host sends no faster than an old modem.
+pub fn slow(arena: &mut Arena) -> Strike<'_> {
+    Box::pin(async move {
+        crate::lab::hosts::require("tc", "iproute2")?;
+        let host = arena.anyone();
+        arena.aim(&[host]);
+        arena.note(format!("{host} sends 64 kbit/s over the switch"));
+        let bucket = [
+            "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "3200",
+            "latency", "2s",
+        ];
+        arena.hosts.on(host, "tc", &bucket)?;
+        Ok(Healing::by(move |arena| {
+            Box::pin(async move {
+                arena.note(format!("{host} sends fast again"));
+                let delete = ["qdisc", "del", "dev", "eth0", "root"];
+                arena.hosts.on(host, "tc", &delete).map(drop)
+            })
+        }))
+    })
+}
