@@ -103,7 +103,9 @@ impl Options {
             election_ms: (election_min, election_min * 2),
             snapshot_every: *[20, 50, 200, 5000].choose(rng).expect("not empty"),
             node_away_ms: election_min * 2 + rng.random_range(0..800),
-            node_lost_ms: rng.random_range(3_000..30_000),
+            // Longer than most outages: a node that comes back after its callers were given up cuts
+            // talks that its Asterisk went on with, and puts those callers at the end of the line.
+            node_lost_ms: rng.random_range(30_000..60_000),
             asterisk_lost_ms: rng.random_range(300..2000),
             no_quorum_ms: rng.random_range(2_000..12_000),
             queues,
