@@ -22,6 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Callers at a time; further ones find no line.
 const AT_A_TIME_MAX: usize = 200;
 
+/// One caller of so many is urgent, with this priority.
+const URGENT_OF: u32 = 8;
+const PRIORITY: i32 = 5;
+
 /// How callers behave.
 #[derive(Debug, Clone)]
 pub struct Habits {
@@ -142,6 +146,10 @@ async fn arrive(mut door: Door, habits: Habits) {
         let pbx = NAMES[rng.random_range(0..NAMES.len())];
         let queue = habits.queues[rng.random_range(0..habits.queues.len())].clone();
         let patience = rng.random_range(habits.patience_ms.0..=habits.patience_ms.1);
+        let exten = match rng.random_range(0..URGENT_OF) {
+            0 => format!("qp-{queue}-{PRIORITY}"),
+            _ => format!("q-{queue}"),
+        };
         tokio::select! {
             () = tokio::time::sleep_until(at) => {}
             _ = door.stop.wait_for(|stop| *stop) => return,
@@ -155,7 +163,7 @@ async fn arrive(mut door: Door, habits: Habits) {
         }
         let spec = CallSpec {
             hang_up_after_ms: Some(patience),
-            ..CallSpec::new(&format!("q-{queue}"), &format!("55{serial:06}"))
+            ..CallSpec::new(&exten, &format!("55{serial:06}"))
         };
         door.place(pbx, &queue, spec).await;
     }

@@ -1,8 +1,9 @@
-//! Libraries that are loaded before a node's program: for its clock, and for its writes.
+//! What a node is started with: libraries loaded before its program, for its clock and for its writes,
+//! and the program itself.
 
 use std::path::{Path, PathBuf};
 
-use super::nemesis::{Needs, clock, write};
+use super::nemesis::{Needs, clock, rolling, write};
 use crate::lab::LabError;
 use crate::lab::cluster::{Cluster, NAMES};
 use crate::lab::hosts::{command, require};
@@ -17,7 +18,12 @@ pub fn prepare(cluster: &mut Cluster, needs: Needs) -> Result<(), LabError> {
         true => Some(compile(&folder)?),
         false => None,
     };
+    let previous = match needs.previous {
+        true => rolling::previous()?,
+        false => None,
+    };
     for name in NAMES {
+        cluster.site_mut(name).process.launch.program = previous.clone();
         let mut environment: Vec<(String, String)> = Vec::new();
         if needs.clock {
             let file = clock::file(&folder, name);

@@ -26,6 +26,8 @@ const LOOK_MS: u64 = 250;
 struct Known {
     /// The channel of each caller who entered the application: by his number.
     callers: BTreeMap<String, Channel>,
+    /// When each of them entered.
+    entered: BTreeMap<Channel, u64>,
     /// When a caller's channel was gone.
     gone: BTreeMap<Channel, u64>,
     agents: BTreeMap<Channel, String>,
@@ -131,6 +133,10 @@ impl Witness {
             let data = dialplan["app_data"].as_str().unwrap_or_default();
             let mut words = data.split(',');
             let (app, queue) = (words.next(), words.next().unwrap_or_default());
+            let asked = |key: &str| {
+                let mut arguments = data.split(',').skip(2);
+                arguments.find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+            };
             if app != Some(APP) || number.is_empty() {
                 return;
             }
@@ -140,11 +146,14 @@ impl Witness {
                 None => CallerSaw::Entered {
                     number: number.to_owned(),
                     queue: queue.to_owned(),
-                    priority: 0,
-                    timeout_ms: None,
+                    priority: asked("priority").and_then(|n| n.parse().ok()).unwrap_or(0),
+                    timeout_ms: asked("timeout")
+                        .and_then(|n| n.parse::<u64>().ok())
+                        .map(|seconds| seconds * 1000),
                 },
             };
             known.callers.insert(number.to_owned(), id.clone());
+            known.entered.entry(id.clone()).or_insert(at);
             let id = id.clone();
             self.stamped.saw_at(at, Seen::Caller { id, saw });
         }
@@ -253,13 +262,15 @@ impl Witness {
             };
             let id = id.clone();
             let gone = known.gone.get(&id).copied();
+            let entered = known.entered.get(&id).copied().unwrap_or(0);
+            let looked = looked_ms.saturating_sub(LOOK_MS).max(entered + 1);
             let seen = Seen::Caller {
                 id,
                 saw: CallerSaw::Ended { end },
             };
             match gone {
                 Some(at) => self.stamped.saw_at(at, seen),
-                None => self.looked.saw_at(looked_ms.saturating_sub(LOOK_MS), seen),
+                None => self.looked.saw_at(looked, seen),
             }
         }
     }

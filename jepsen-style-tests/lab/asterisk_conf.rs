@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `q-NAME` | the queue NAME, as shipped |
 //! | `qt-NAME-SECS` | the same with the argument `timeout=SECS` |
+//! | `qp-NAME-PRIO` | the same with the argument `priority=PRIO` |
 //! | `*45` `*46` `*47` `*48` | agent codes, from an agent's number |
 //! | `raw` | `Stasis(QueueARI,raw)` at once: not answered, no music, no guard |
 //! | `held` | answered, 10 s of silence in the dialplan, no Stasis |
@@ -197,8 +198,11 @@ writeprotect=yes
 [lab-in]
 exten => _q!,1,Set(HOLDFAST_AFTER=lab-after,s,1)
  same => n,GotoIf($["${{EXTEN:0:3}}" = "qt-"]?timed)
+ same => n,GotoIf($["${{EXTEN:0:3}}" = "qp-"]?urgent)
  same => n,Goto(holdfast-in,${{EXTEN:2}},1)
  same => n(timed),Set(HOLDFAST_ARGS=timeout=${{CUT(EXTEN,-,3)}})
+ same => n,Goto(holdfast-in,${{CUT(EXTEN,-,2)}},1)
+ same => n(urgent),Set(HOLDFAST_ARGS=priority=${{CUT(EXTEN,-,3)}})
  same => n,Goto(holdfast-in,${{CUT(EXTEN,-,2)}},1)
 exten => short,1,Set(HOLDFAST_AFTER=lab-after,s,1)
  same => n,Set(HOLDFAST_MAX_WAIT=2)

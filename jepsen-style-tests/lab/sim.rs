@@ -94,15 +94,19 @@ impl SimPbx {
     /// A caller calls in.
     pub fn call(&self, spec: CallSpec) -> SimCaller {
         let raw = spec.exten == "raw";
+        let variable = |name: &str, value: &str| vec![(name.to_string(), value.to_string())];
         let (exten, variables) = match spec.exten.as_str() {
-            "short" => (
-                "q-support",
-                vec![("HOLDFAST_MAX_WAIT".to_string(), "2".to_string())],
-            ),
-            exten => (exten, Vec::new()),
+            "short" => ("q-support".to_owned(), variable("HOLDFAST_MAX_WAIT", "2")),
+            exten => match urgent(exten) {
+                Some((queue, priority)) => (
+                    format!("q-{queue}"),
+                    variable("HOLDFAST_ARGS", &format!("priority={priority}")),
+                ),
+                None => (exten.to_owned(), Vec::new()),
+            },
         };
         let call = sim::CallSpec {
-            exten: exten.into(),
+            exten,
             variables,
             number: spec.number.clone(),
             name: spec.name,
@@ -152,6 +156,11 @@ impl SimPbx {
             .await
             .map_err(|error| LabError::Refused(error.to_string()))
     }
+}
+
+/// `qp-NAME-PRIORITY`
+fn urgent(exten: &str) -> Option<(&str, &str)> {
+    exten.strip_prefix("qp-")?.rsplit_once('-')
 }
 
 impl From<Habit> for sim::Habit {

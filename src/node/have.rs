@@ -126,12 +126,15 @@ pub(crate) struct Have {
     /// Class of the music that runs or is queued behind the playback.
     pub music: Option<String>,
     pub playback: Option<Playback>,
-    /// At the last comparison the caller was in a bridge of ours, with an agent or alone.
-    pub found_bridged: bool,
     /// Number of the last announcement that was played.
     pub announced: u32,
     pub legs: Vec<Leg>,
     pub bridge: Option<Bridge>,
+    /// It was asked for, and no answer came: it may be there, or come to be.
+    pub bridge_unsure: bool,
+    /// A comparison found the caller in the bridge of this attempt: the two were connected, even if
+    /// nothing is known of the agent's leg any more.
+    pub was_bridged: Option<Attempt>,
     pub bridging_failed: bool,
     pub replacement: Option<Replacement>,
     /// The offer for which the caller was continued in the dialplan.
@@ -171,6 +174,12 @@ impl Have {
             .as_ref()
             .and_then(|bridge| bridge.with.as_deref());
         with.is_some() && with == self.leg(attempt, agent).map(|leg| leg.channel.as_str())
+    }
+
+    /// The bridge of this attempt is there for sure.
+    pub fn has_bridge(&self, attempt: Attempt) -> bool {
+        let bridge = self.bridge.as_ref();
+        bridge.is_some_and(|bridge| bridge.attempt == attempt) && !self.bridge_unsure
     }
 
     fn in_bridge(&self, leg: &str) -> bool {
@@ -392,9 +401,11 @@ impl Have {
                     .push(Leg::new(channel, key.attempt, key.agent, state)),
             }
         }
-        self.found_bridged = bridges
+        let mut inside = bridges
             .iter()
-            .any(|(_, members)| members.contains(&self.channel));
+            .filter(|(_, members)| members.contains(&self.channel));
+        self.was_bridged = inside.next().map(|(attempt, _)| *attempt);
+        self.bridge_unsure = false;
         self.bridge =
             bridges
                 .into_iter()

@@ -30,7 +30,11 @@ mod legs;
 mod machine;
 mod plan;
 #[cfg(test)]
+mod plan_bridge_tests;
+#[cfg(test)]
 mod plan_tests;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod probe;
 mod proposer;
 mod quorum;

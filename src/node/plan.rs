@@ -81,7 +81,9 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
         return steps;
     }
     if let Some(leave) = &have.sent_away {
-        // Refused, or no quorum: decided here, whatever the state says later.
+        // Refused, or no quorum: decided here, whatever the state says later. A bridge that was made
+        // while an agent rang for the caller is nobody else's to drop.
+        drop_bridge(have, &mut steps);
         if let (Some(call), true) = (call, have.no_quorum && in_line(want)) {
             let reason = LeaveReason::NoQuorum;
             steps.push(Step::Propose(Command::CallerLeave { call, reason }));
@@ -134,6 +136,16 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
             legs,
             shown,
         } => {
+            #[cfg(feature = "planted")]
+            if crate::planted::is("bridge-before-grant")
+                && let Some(up) = have
+                    .legs
+                    .iter()
+                    .find(|leg| leg.attempt == *attempt && leg.state == LegState::Up)
+            {
+                talk(call, *attempt, &up.agent, have, &mut steps);
+                return steps;
+            }
             key(call, exit_keys, have, &mut steps);
             if have
                 .bridge
@@ -308,11 +320,7 @@ fn ring(
             shown,
         });
     }
-    if have
-        .bridge
-        .as_ref()
-        .is_none_or(|bridge| bridge.attempt != attempt)
-    {
+    if !have.has_bridge(attempt) {
         steps.push(Step::MakeBridge(attempt));
     }
     for want in legs {
@@ -429,17 +437,17 @@ fn dial(
 fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mut Vec<Step>) {
     let over = |by| Step::Propose(Command::CallEnd { call, attempt, by });
     let Some(leg) = have.leg(attempt, agent) else {
-        // Gone while nobody looked. Who was bridged is in the bridge still; who was not keeps the place.
-        return steps.push(if have.found_bridged || have.left() {
-            over(EndedBy::Failure)
-        } else {
-            let (agent, cause) = (agent.clone(), FailCause::Cancelled);
-            Step::Propose(Command::OfferFail {
+        // It was gone before this process looked. Unless the caller was found in their bridge, nobody
+        // put the two together: whoever should have is dead, and the caller keeps the place.
+        let connected = have.was_bridged == Some(attempt) || have.left();
+        return steps.push(match connected {
+            true => over(EndedBy::Failure),
+            false => Step::Propose(Command::OfferFail {
                 call,
                 attempt,
-                agent,
-                cause,
-            })
+                agent: agent.clone(),
+                cause: FailCause::Cancelled,
+            }),
         });
     };
     match leg.state {
@@ -465,11 +473,7 @@ fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mu
             }
             // Also when we know of none: bridged with music, a caller hears both or the music alone.
             steps.push(Step::StopMusic);
-            if have
-                .bridge
-                .as_ref()
-                .is_none_or(|bridge| bridge.attempt != attempt)
-            {
+            if !have.has_bridge(attempt) {
                 steps.push(Step::MakeBridge(attempt));
             }
             steps.push(Step::Bridge {

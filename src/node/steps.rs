@@ -135,17 +135,19 @@ impl Caller {
             Step::HangUpLeg { channel, reason } => self.hang_up_leg(&channel, reason).await?,
             Step::MakeBridge(attempt) => {
                 let Some(call) = self.call else { return Ok(()) };
-                match ari
-                    .create_bridge(&bridge_id(&self.ctx.pbx, call, attempt))
-                    .await
-                {
-                    Ok(()) | Err(AriError::Conflict(_)) => {}
-                    Err(error) => return self.skip_or(error),
-                }
+                // Known before it is sure, so that it is dropped even if no answer comes.
                 self.have.bridge = Some(Bridge {
                     attempt,
                     with: None,
                 });
+                self.have.bridge_unsure = true;
+                match ari
+                    .create_bridge(&bridge_id(&self.ctx.pbx, call, attempt))
+                    .await
+                {
+                    Ok(()) | Err(AriError::Conflict(_)) => self.have.bridge_unsure = false,
+                    Err(error) => return self.skip_or(error),
+                }
             }
             Step::Bridge { attempt, channel } => self.bridge(attempt, &channel).await?,
             Step::DropBridge => {

@@ -258,6 +258,14 @@ fn legs(state: &State, local: &Local, offer: &Offer) -> Vec<WantLeg> {
             .and_then(|agent| endpoint(local, agent)),
         ringing: offered.ringing_since.is_some(),
     };
+    #[cfg(feature = "planted")]
+    if crate::planted::is("double-reserve")
+        && let (Some(first), Some(offered)) = (state.agents().next(), offer.agents.first())
+    {
+        let mut offered = offered.clone();
+        offered.agent = first.id.clone();
+        return vec![leg(&offered)];
+    }
     offer.agents.iter().map(leg).collect()
 }
 

@@ -8,6 +8,9 @@ use crate::drill::arena::Arena;
 use crate::judge::history::AsteriskSaw;
 use crate::lab::{Fault, LabError};
 
+/// How long connections to ARI are reset.
+const RESETS_FOR: Duration = Duration::from_secs(5);
+
 /// An Asterisk dies with all its calls, and starts again.
 pub fn kill(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
@@ -50,7 +53,9 @@ pub fn pause(arena: &mut Arena) -> Strike<'_> {
     })
 }
 
-/// Every connection to the ARI of an Asterisk is reset.
+/// Every connection to the ARI of an Asterisk is reset, for less than what a node takes for the death
+/// of its Asterisk (`asterisk_lost_after`, 10 s where ARI is not on loopback): one that refuses for
+/// longer is given up with its calls, and when it comes back alive they begin anew.
 pub fn reset(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
         let name = arena.anyone();
@@ -61,7 +66,9 @@ pub fn reset(arena: &mut Arena) -> Strike<'_> {
             crate::lab::PROXY_PORT
         );
         filter(arena, name, "input", &rule)?;
-        Ok(unfilter(name))
+        tokio::time::sleep(RESETS_FOR).await;
+        unfilter(name).heal(arena).await?;
+        Ok(Healing::none())
     })
 }
 

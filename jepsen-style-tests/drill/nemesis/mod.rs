@@ -11,7 +11,7 @@ mod kill;
 mod link;
 mod pause;
 mod rejoin;
-mod rolling;
+pub mod rolling;
 mod rot;
 mod sync;
 mod wire;
@@ -61,6 +61,8 @@ pub struct Needs {
     pub shim: bool,
     /// Nodes reach each other by way of proxies.
     pub wire: bool,
+    /// The cluster is founded by the previous release's binary.
+    pub previous: bool,
 }
 
 impl Needs {
@@ -71,6 +73,7 @@ impl Needs {
             clock: self.clock | other.clock,
             shim: self.shim | other.shim,
             wire: self.wire | other.wire,
+            previous: self.previous | other.previous,
         }
     }
 }
@@ -94,6 +97,7 @@ const PLAIN: Needs = Needs {
     clock: false,
     shim: false,
     wire: false,
+    previous: false,
 };
 const DISK: Needs = Needs {
     disk: true,
@@ -105,6 +109,10 @@ const CLOCK: Needs = Needs {
 };
 const SHIM: Needs = Needs {
     shim: true,
+    ..PLAIN
+};
+const PREVIOUS: Needs = Needs {
+    previous: true,
     ..PLAIN
 };
 const WIRE: Needs = Needs {
@@ -479,8 +487,8 @@ pub const ALL: &[Nemesis] = &[
     Nemesis {
         name: "rolling-upgrade",
         number: "N24",
-        does: "previous binary everywhere, then each node gets the new one",
-        needs: PLAIN,
+        does: "founded by the previous binary, then each node gets the new one",
+        needs: PREVIOUS,
         no_quorum: false,
         strike: rolling::upgrade,
     },

@@ -18,56 +18,50 @@ pub fn restart(arena: &mut Arena) -> Strike<'_> {
         arena.aim(&NAMES);
         for name in NAMES {
             arena.note(format!("{name} is restarted"));
-            again(arena, name, None).await?;
+            again(arena, name).await?;
         }
         Ok(Healing::none())
     })
 }
 
-/// All nodes run the previous release's binary, then each in turn gets the new one, so that both
-/// versions work together meanwhile.
+/// The binary of the release before this one, which [`PREVIOUS`] names; `None` if it names none.
+pub fn previous() -> Result<Option<PathBuf>, LabError> {
+    match std::env::var_os(PREVIOUS).map(PathBuf::from) {
+        Some(path) if !path.is_file() => Err(LabError::Refused(format!(
+            "{PREVIOUS} names {}, which is no file",
+            path.display()
+        ))),
+        named => Ok(named),
+    }
+}
+
+/// The cluster was founded with the previous release's binary; each node in turn gets the new one, so
+/// that both versions work together meanwhile.
 ///
 /// There is no released binary yet. Where [`PREVIOUS`] names none, the program of this build takes
 /// its place: the procedure is drilled, the mixture of versions is not.
 pub fn upgrade(arena: &mut Arena) -> Strike<'_> {
     Box::pin(async move {
-        let previous = match std::env::var_os(PREVIOUS).map(PathBuf::from) {
-            Some(path) if !path.is_file() => {
-                return Err(LabError::Refused(format!(
-                    "{PREVIOUS} names {}, which is no file",
-                    path.display()
-                )));
-            }
-            named => named,
-        };
-        let which = match &previous {
+        arena.aim(&NAMES);
+        let which = match previous()? {
             Some(path) => path.display().to_string(),
             None => format!("this same build ({PREVIOUS} is not set)"),
         };
-        arena.aim(&NAMES);
         arena.note(format!("the previous binary is {which}"));
-        for name in NAMES {
-            again(arena, name, previous.clone()).await?;
-        }
-        arena.note("all nodes run the previous binary");
         for name in NAMES {
             arena.hold().await;
             arena.note(format!("{name} gets the new binary"));
-            again(arena, name, None).await?;
+            let mut cluster = arena.cluster.write().await;
+            cluster.site_mut(name).process.launch.program = None;
+            drop(cluster);
+            again(arena, name).await?;
         }
         Ok(Healing::none())
     })
 }
 
-async fn again(
-    arena: &Arena,
-    name: &'static str,
-    program: Option<PathBuf>,
-) -> Result<(), LabError> {
+async fn again(arena: &Arena, name: &'static str) -> Result<(), LabError> {
     arena.terminate(name).await?;
-    let mut cluster = arena.cluster.write().await;
-    cluster.site_mut(name).process.launch.program = program;
-    drop(cluster);
     arena.start(name).await?;
     ready(arena, name, Duration::from_secs(60)).await;
     Ok(())
