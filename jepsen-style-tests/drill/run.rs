@@ -292,8 +292,11 @@ impl Stage<'_> {
                 let others: Vec<_> = order
                     .iter()
                     .filter(|other| other.name != picked[0].name)
+                    .filter(|other| !(other.costs_data && picked[0].costs_data))
                     .collect();
                 picked.extend(others.choose(&mut arena.rng).copied());
+                // What is struck first is healed last.
+                picked.sort_by_key(|nemesis| !nemesis.costs_data);
             }
             turn += picked.len();
             self.strike_once(&picked, arena).await?;
