@@ -17,7 +17,7 @@ use super::callers::{Callers, Habits};
 use super::clients::Clients;
 use super::disk::Disks;
 use super::inside::{self, Inside};
-use super::nemesis::{Healing, Needs, Nemesis};
+use super::nemesis::{ALL, Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
 use super::soak::Meter;
 use super::witness::Witness;
@@ -81,7 +81,10 @@ impl Plan {
     fn again(&self) -> String {
         let names: Vec<&str> = self.nemeses.iter().map(|nemesis| nemesis.name).collect();
         let what = if self.measured { "soak" } else { "drill" };
-        let names = names.join(",");
+        let names = match names.len() == ALL.len() {
+            true => "all".to_owned(),
+            false => names.join(","),
+        };
         let mut words = format!("make {what} NEMESIS={names} SEED={}", self.seed);
         if let Some(length) = self.length {
             words += &format!(" FOR={}s", length.as_secs());
