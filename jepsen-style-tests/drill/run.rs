@@ -320,6 +320,10 @@ impl Stage<'_> {
         arena.targets.clear();
         let mut healings: Vec<Healing> = Vec::new();
         for nemesis in picked {
+            if arena.targets.len() == NAMES.len() {
+                arena.note(format!("no node is left to strike with {}", nemesis.name));
+                continue;
+            }
             healings.push((nemesis.strike)(arena).await?);
         }
         let targets: Vec<String> = arena
