@@ -3,13 +3,21 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test drill soak verify fix tools fuzz-tools fuzz schemathesis asterisk build clean
+.PHONY: demo test simulate drill soak verify fix tools fuzz-tools fuzz schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
 test: tools asterisk verify
 	$(CARGO) nextest run --locked --workspace --no-fail-fast
+	$(CARGO) nextest run --locked --package holdfast-simulation --features planted --test planted
+
+# The deterministic simulation, in virtual time. `make simulate SEED=7` runs one seed and prints its
+# options, what the nodes log and the hash of its trace; `make simulate SEEDS=10000` runs many, each in
+# a process of its own, from SEED on.
+simulate:
+	$(CARGO) build --locked --release --quiet --package holdfast-simulation
+	target/release/simulate --seed $(or $(SEED),1) $(if $(SEEDS),--seeds $(SEEDS),--verbose) $(ARGS)
 
 # Hostile input: every fuzz target for FOR seconds, two at a time (docs/hostile-input.md).
 fuzz: fuzz-tools
@@ -45,8 +53,9 @@ build:
 	$(CARGO) build --locked --workspace --all-targets
 
 # What the tests need beside the toolchain: the test runner, and (unpacked into a cache folder,
-# without root) a real Asterisk 22 and sipp. The drills need what makes hosts and breaks them.
-DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs gcc
+# without root) a real Asterisk 22 and sipp. The drills and the tests on real
+# disks need what makes hosts and breaks them.
+DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc
 tools:
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
 	@dpkg --status $(DRILL_PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \

@@ -40,6 +40,11 @@
 //! A data folder holds `node.json` (who this is), `LOCK`, `log/` (segments and `vote`), `snap/` and
 //! `journal/`; after a recovery `recovered-N/` holds the log and the snapshots. Only the journal may be lost without harm: it is filled again from a peer.
 //!
+//! What is acknowledged survives a power loss, a kill or an error at any operation on the disk, and
+//! damage is told from a crash: `disk_tests/`, `tests/power.rs` and `tests/real_disk.rs` break it at
+//! each. The first error of a disk ends the node's service; disks that lie about a sync are outside
+//! of the promise, and noticed where it shows.
+//!
 //! What it deliberately does not do: TLS (its place is in `net/http` and `net/server`), reads from followers without a
 //! quorum round other than plain local ones, and repair of a damaged disk (the node is replaced).
 

@@ -138,7 +138,8 @@ pub enum End {
     HungUp,
     /// He was hung up on: by the agent after a talk, or by the system.
     Dropped,
-    /// Back in the dialplan, with this `QUEUESTATUS` (empty: none was set).
+    /// Back in the dialplan, with this `QUEUESTATUS` (empty: none was set), or with `FAILED` if that
+    /// is the `STASISSTATUS`.
     Dialplan { status: String },
     /// The channel vanished together with its Asterisk.
     Gone,

@@ -18,6 +18,9 @@ pub enum Fate {
     /// Not taken into the line, with that `QUEUESTATUS`.
     Refused(String),
     Lost(String),
+    /// No node listened at his Asterisk when he came (back) to it: the dialplan's own fallback has
+    /// him.
+    NoNode,
     Open,
 }
 
@@ -35,6 +38,9 @@ impl Fate {
             End::Dropped => Fate::Lost("hung up on".into()),
             End::Gone => Fate::Lost("gone with the Asterisk".into()),
             End::Dialplan { status } => match status.as_str() {
+                // Only who was answered is let go with it; how he talked may not have been seen.
+                "CONTINUE" => Fate::Answered,
+                "FAILED" => Fate::NoNode,
                 "TIMEOUT" => Fate::Timeout,
                 "KEY" => Fate::Key,
                 "LEAVEEMPTY" => Fate::Empty,
@@ -57,6 +63,7 @@ impl Fate {
             Fate::NoQuorum => "noquorum",
             Fate::Refused(_) => "refused",
             Fate::Lost(_) => "lost",
+            Fate::NoNode => "nonode",
             Fate::Open => "open",
         }
     }

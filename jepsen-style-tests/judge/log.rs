@@ -74,6 +74,19 @@ impl Log {
         }
     }
 
+    /// The last attempt that a call was offered in up to some place of the log.
+    pub fn attempt_of(&self, call: u64, at: At) -> u32 {
+        let upto = self.events.partition_point(|told| told.at <= at);
+        let attempts = self.events[..upto].iter().rev();
+        let mut attempts = attempts.filter_map(|told| match &told.event {
+            Event::OfferMade {
+                call: it, attempt, ..
+            } if it.0 == call => Some(attempt.0),
+            _ => None,
+        });
+        attempts.next().unwrap_or(0)
+    }
+
     /// The calls that a channel was, oldest first: more than one if it was given up as lost and
     /// lived after all.
     pub fn calls_of(&self, id: &Channel) -> &[u64] {
@@ -122,6 +135,8 @@ pub struct Fold {
     pub hands: BTreeMap<String, (u64, u32)>,
     /// Paused everywhere: `None`; in one queue: its name.
     pub pauses: BTreeSet<(String, Option<String>)>,
+    /// Queue and agent, of those who were made members or were rung as such.
+    pub members: BTreeSet<(String, String)>,
     /// Agents who are logged out or deleted.
     pub out: BTreeSet<String>,
     /// What each Asterisk said last of an agent's phone.
@@ -200,12 +215,14 @@ impl Fold {
             }
             Event::OfferMade {
                 call,
+                queue,
                 attempt,
                 agents,
                 ..
             } => {
                 let agents: BTreeSet<String> = agents.iter().map(ToString::to_string).collect();
                 for agent in &agents {
+                    self.members.insert((queue.to_string(), agent.clone()));
                     self.hands.insert(agent.clone(), (call.0, attempt.0));
                 }
                 if let Some(it) = self.calls.get_mut(&call.0) {
@@ -295,6 +312,12 @@ impl Fold {
             }
             Event::AgentLogin { agent } => {
                 self.out.remove(agent.as_str());
+            }
+            Event::MemberChanged { queue, agent } => {
+                self.members.insert((queue.to_string(), agent.to_string()));
+            }
+            Event::MemberDeleted { queue, agent } => {
+                self.members.remove(&(queue.to_string(), agent.to_string()));
             }
             Event::AgentDevice { agent, pbx, state } => {
                 let said = self.devices.entry(agent.to_string()).or_default();

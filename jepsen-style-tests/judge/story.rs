@@ -59,6 +59,8 @@ pub struct Caller {
     pub entered: Option<Entered>,
     pub heard: Vec<(When, u32)>,
     pub ends: Vec<(When, End)>,
+    /// Since when he was in the dialplan with an agent to dial, the last time.
+    pub dialled: Option<When>,
     /// With an agent, in the order in which they began; one per leg.
     pub talks: Vec<Talk>,
 }
@@ -234,7 +236,9 @@ impl Story {
             }
             CallerSaw::Heard { position } => caller.heard.push((when, *position)),
             CallerSaw::Ended { end } => caller.ends.push((when, end.clone())),
-            CallerSaw::Dialled | CallerSaw::Returned | CallerSaw::Key { .. } => {}
+            CallerSaw::Dialled => caller.dialled = Some(when),
+            CallerSaw::Returned => caller.dialled = None,
+            CallerSaw::Key { .. } => {}
         }
     }
 

@@ -39,6 +39,12 @@ impl Clients {
         }
     }
 
+    /// A number for one more operation.
+    pub fn next_op(&mut self) -> u64 {
+        self.op += 1;
+        self.op
+    }
+
     /// Starts the operations that are due.
     pub fn step(&mut self, now: u64, hosts: &[Host], watch: &Watch) {
         while self.next <= now {
@@ -52,7 +58,20 @@ impl Clients {
                 .expect("not empty");
             let agent = AgentId::new(number.as_str()).expect("a number is an agent's name");
             let home = PbxId::new(hosts[*home].name.as_str()).expect("a host's name is a name");
-            let dice = self.rng.random_range(0..100u32);
+            // Logging out ends a pause: who is paused and read is not logged out by clients, so that
+            // the judge's model of a pause is a register.
+            let leaves = agent.as_str().ends_with(['0', '2', '4', '6', '8']);
+            let dice = match self.rng.random_range(0..100u32) {
+                0..45 if leaves => 80 + self.rng.random_range(0..15),
+                80..92 if !leaves => 0,
+                dice => dice,
+            };
+            // What the dialplan rings goes on ringing when the offer is withdrawn, and an answer then
+            // is not known to the log: such runs have no client that withdraws.
+            let dice = match self.options.by_dialplan {
+                true => 45 + dice % 35,
+                false => dice,
+            };
             let request = RequestId(self.rng.random());
             let priority = self.rng.random_range(-2..4);
             let Some(handle) = host.handle().filter(|_| host.runs()) else {

@@ -48,6 +48,10 @@ struct Args {
     /// Print the options of the run, and what the nodes log.
     #[arg(long)]
     verbose: bool,
+    /// Bring one of the deliberate bugs to life (`list`: names them). Needs the feature `planted`;
+    /// `ack-before-sync` needs none.
+    #[arg(long)]
+    bug: Option<String>,
     /// Write every line of the trace to this file.
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -58,6 +62,12 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(bug) = &args.bug
+        && let Err(what) = plant(bug)
+    {
+        eprintln!("{what}");
+        return ExitCode::FAILURE;
+    }
     match args.seeds {
         Some(count) => many::run(args.seed, count, args.jobs),
         None => {
@@ -66,6 +76,32 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// Brings a deliberate bug to life; the disks' own is for the world to make.
+fn plant(bug: &str) -> Result<(), String> {
+    if bug == LYING_DISK {
+        return Ok(());
+    }
+    #[cfg(feature = "planted")]
+    {
+        use holdfast_node::planted::{BUGS, plant};
+        if BUGS.contains(&bug) {
+            plant(bug);
+            return Ok(());
+        }
+        Err(format!(
+            "there is no bug {bug}; one of: {LYING_DISK} {}",
+            BUGS.join(" ")
+        ))
+    }
+    #[cfg(not(feature = "planted"))]
+    Err(format!(
+        "{bug}: build with --features planted; without, only {LYING_DISK}"
+    ))
+}
+
+/// The bug that needs no change of the nodes: disks that acknowledge a sync and do nothing.
+const LYING_DISK: &str = "ack-before-sync";
 
 /// A task that never waits stops virtual time, and with it every check of the run itself. This
 /// thread sees it from outside; it takes part in nothing.
@@ -102,7 +138,8 @@ fn one(args: &Args) -> ExitCode {
     }));
     let clock = Clock::default();
     watch_progress(args.seed, clock.clone());
-    let options = Options::of(args.seed);
+    let mut options = Options::of(args.seed);
+    options.lying_disks = args.bug.as_deref() == Some(LYING_DISK);
     if args.verbose {
         println!("{options:#?}");
     }

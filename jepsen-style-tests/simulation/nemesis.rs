@@ -306,6 +306,13 @@ impl Nemesis {
                 vec![End::SoundDisk(at)]
             }
         };
+        if ends
+            .iter()
+            .any(|end| matches!(end, End::StartNode(_) | End::ResumeNode(_)))
+        {
+            // Nobody else can drive their Asterisks.
+            cut = targets.clone();
+        }
         self.begun(kind, targets, cut, ends, long, ground);
     }
 

@@ -9,7 +9,8 @@ use crate::world::World;
 use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{Connect, MemberSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, RequestId};
-use holdfast_drills::judge::history::{Rules, Seen};
+use holdfast_drills::judge::history::{Answer, ClientSaw, Op, Rules, Seen};
+use holdfast_drills::judge::properties::{Broken, Violation as Broke};
 use holdfast_drills::judge::{History, Limits, Property, judge};
 use std::fs::File;
 use std::sync::Arc;
@@ -44,9 +45,14 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
     // What was found on the way stopped the run, and its history is not whole.
     let mut report = String::new();
     if world.book.violation().is_none() {
-        let limits = Limits::simulation();
+        let mut limits = Limits::simulation();
+        // A request for an announcement may itself be on its way for seconds, and be made again.
+        limits.position_ms += 10_000;
         let verdict = judge(&history, &limits);
-        if let Some(broken) = verdict.broken.first() {
+        // That distribution resumes is shown by callers of every queue at every Asterisk, above;
+        // the judge does not know who is a member of which queue.
+        let counts = |it: &&Broken| !matches!(it.violation, Broke::NotResumed { .. });
+        if let Some(broken) = verdict.broken.iter().find(counts) {
             let property = broken.violation.property();
             let name = property.map_or("the history".into(), |it| format!("{it:?}"));
             let what = format!("at {} ms: {}", broken.when.at_ms, broken.violation);
@@ -55,6 +61,9 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
                 _ => world.book.violated(&name, what),
             }
             report = verdict.report();
+            let names = verdict.broken_properties();
+            let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
+            report.push_str(&format!("\nbroken properties: {}", names.join(" ")));
         }
     }
     Outcome {
@@ -84,7 +93,10 @@ fn phases(world: &mut World) {
     world.heal();
     world.people.be_good(&world.asterisks);
     let ready = everybody_ready(world);
-    if !writes(world, ready, DRAIN_MS) {
+    let asked = asked_to_be_ready(world);
+    let written = writes(world, ready, DRAIN_MS);
+    done(world, &asked);
+    if !written {
         return overdue(
             world,
             "resumes",
@@ -100,6 +112,17 @@ fn phases(world: &mut World) {
     }
     if !passes_until(world, DRAIN_MS, is_empty) {
         return overdue(world, "no agent stays reserved", &left_over(world));
+    }
+    let driven = |world: &World| {
+        let mut hosts = world.hosts.iter();
+        hosts.all(|host| host.handle().is_some_and(|it| it.ari_status().connected))
+    };
+    if !passes_until(world, DRAIN_MS, driven) {
+        return overdue(
+            world,
+            "every asterisk is driven",
+            "one is not, long after the faults",
+        );
     }
     probes(world);
     if world.book.violation().is_none() && !passes_until(world, DRAIN_MS, is_empty) {
@@ -190,6 +213,37 @@ fn everybody_ready(world: &World) -> Vec<AdminOp> {
         .collect()
 }
 
+/// The same as the judge has to know it: one operation that spans all attempts.
+fn asked_to_be_ready(world: &mut World) -> Vec<u64> {
+    let agents: Vec<String> = world.options.agents.iter().map(|it| it.0.clone()).collect();
+    let mut asked = Vec::new();
+    for agent in agents {
+        let login = Op::Login {
+            agent: agent.clone(),
+        };
+        let unpause = Op::Unpause { agent, queue: None };
+        for op in [login, unpause] {
+            let id = world.clients.next_op();
+            let saw = ClientSaw::Invoke {
+                client: format!("client-{id}"),
+                node: "any".into(),
+                op,
+            };
+            world.watch.saw(Seen::Client { op: id, saw });
+            asked.push(id);
+        }
+    }
+    asked
+}
+
+fn done(world: &World, asked: &[u64]) {
+    for op in asked {
+        let answer = Answer::Done;
+        let saw = ClientSaw::Ok { answer };
+        world.watch.saw(Seen::Client { op: *op, saw });
+    }
+}
+
 fn queue_name(name: &str) -> QueueName {
     QueueName::new(name).expect("the options give names that are names")
 }
@@ -260,12 +314,18 @@ fn left_over(world: &World) -> String {
                 .collect();
             let agents: Vec<_> = state
                 .agents()
-                .map(|agent| (&agent.id, &agent.hand))
+                .map(|agent| {
+                    let times = (agent.wrap_up_until, agent.retry_at);
+                    let here = (agent.login_at.is_some(), agent.pause.is_some());
+                    (agent.id.as_str(), &agent.hand, here, times, &agent.devices)
+                })
                 .collect();
+            let pbxes: Vec<_> = state.pbxes().map(|it| (it.id.as_str(), it.sight)).collect();
             let applied = *handle.raft().applied().borrow();
             format!(
-                "{} at {applied}: calls {calls:?}, agents {agents:?}",
-                host.name
+                "{} at {applied}, {}: calls {calls:?}, agents {agents:?}, asterisks {pbxes:?}",
+                host.name,
+                state.now()
             )
         }),
     });

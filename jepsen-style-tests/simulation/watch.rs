@@ -229,7 +229,7 @@ impl Watch {
             channel: text(&channel["id"]).to_string(),
         };
         match text(&event["type"]) {
-            "ChannelCreated" => self.created(id, text(&channel["name"])),
+            "ChannelCreated" => self.created(at, id, text(&channel["name"])),
             "ChannelStateChange" => match text(&channel["state"]) {
                 "Ringing" => self.leg(&id, LegSaw::Ringing),
                 "Up" => self.leg(&id, LegSaw::Answered),
@@ -252,19 +252,19 @@ impl Watch {
         }
     }
 
-    fn created(&mut self, id: Channel, name: &str) {
+    fn created(&mut self, at: &Asterisk, id: Channel, name: &str) {
         let offer = Offer::of_leg(&id.pbx, &id.channel);
         let Some(device) = name.strip_prefix("PJSIP/") else {
             return;
         };
-        let device = device.rsplit_once('-').map_or(device, |(device, _)| device);
         let at_phone = !device.starts_with("trunk-");
+        let phone = || at.look(|pbx| pbx.channel_phone(&id.channel).map(String::from));
         let agent = match offer {
-            Some((_, ref agent)) => agent.clone(),
-            // A phone that the dialplan dials. Everything else is a caller, or came by a trunk.
-            None if at_phone && device != "anonymous" => device.to_string(),
-            None => return,
+            Some((_, ref agent)) => Some(agent.clone()),
+            // One that the dialplan dials. What leads to no phone is a caller, or came by a trunk.
+            None => phone(),
         };
+        let Some(agent) = agent else { return };
         let leg = Leg {
             agent,
             offer: offer.map(|(offer, _)| offer),

@@ -14,7 +14,7 @@ use crate::watch::Watch;
 use holdfast_drills::judge::history::{AsteriskSaw, NodeSaw, Seen};
 use holdfast_node::NodeConfig;
 use holdfast_node::config::{AsteriskSection, Secret, Span};
-use holdfast_raft::sim::SimDisk;
+use holdfast_raft::sim::{Honesty, SimDisk};
 use holdfast_sim::PbxConfig;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -58,6 +58,9 @@ impl World {
             .enumerate()
             .map(|(at, asterisk)| {
                 let disk = SimDisk::new(options.seed ^ (0x00d1_5c00 + at as u64));
+                if options.lying_disks {
+                    disk.swear(|_, _| Honesty::Never);
+                }
                 let config = config(&options, at, &asterisk.name);
                 let log = LogReader::new(&asterisk.name, watch.source());
                 Host::new(
@@ -196,7 +199,7 @@ fn asterisk(options: &Options, at: usize, name: &str, names: &[String], book: Bo
             name: name.into(),
             app: "QueueARI".into(),
             seed: options.seed ^ (0x00a5_7000 + at as u64),
-            sound_percent: 50,
+            sound_percent: 20,
             contexts: contexts.map(String::from).to_vec(),
             unreachable_500_percent: 30,
             endpoints: options

@@ -240,7 +240,7 @@ impl Caller {
             return Some(Want::Nothing);
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
-        let known = self.call;
+        let (known, played) = (self.call, self.have.announced);
         let (call, wanted) = ctx.shared.raft.read(|machine| {
             let state = &machine.0;
             if !ctx.mine(state) {
@@ -250,7 +250,7 @@ impl Caller {
                 let channel = ChannelId::new(channel.as_str()).ok()?;
                 state.call_of(&ctx.pbx, &channel).map(|call| call.id)
             });
-            let wanted = call.map(|call| want(state, &ctx.local, call));
+            let wanted = call.map(|call| want(state, &ctx.local, call, played));
             Some((call, wanted.unwrap_or(Want::Nothing)))
         })?;
         self.call = call;

@@ -34,6 +34,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
             continue;
         };
+        #[cfg(feature = "planted")]
+        if crate::planted::is("leader-sleeps") && lead.term > 1 {
+            std::future::pending::<()>().await;
+        }
         let node = &shared.config.node.name;
         tracing::info!(node, term = lead.term, "this node leads and distributes");
         tokio::select! {
@@ -116,6 +120,11 @@ const REPEAT: Duration = Duration::from_secs(1);
 fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
     let raft = &shared.raft;
     let now = raft.now_ms();
+    #[cfg(feature = "planted")]
+    let now = match crate::planted::is("deadline-early") {
+        true => now + crate::planted::EARLY_MS,
+        false => now,
+    };
     let mut rng = rand::rng();
     let mut random = |below: u64| {
         if below == 0 {
@@ -131,7 +140,7 @@ fn decide(shared: &Shared, told: &mut Told) -> Vec<Command> {
         if let Some(due) = state.next_deadline().filter(|due| *due <= now) {
             shared.metrics.update(|metrics| {
                 metrics.ticks += 1;
-                metrics.deadline_lateness_ms = now - due;
+                metrics.deadline_lateness_ms = now.saturating_sub(due);
             });
             decisions.push(Command::Tick);
         }

@@ -33,6 +33,8 @@ mod plan;
 mod plan_bridge_tests;
 #[cfg(test)]
 mod plan_tests;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod probe;
 mod proposer;
 mod quorum;

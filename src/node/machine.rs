@@ -29,6 +29,14 @@ impl Machine for AcdMachine {
             at: stamp.at_ms,
             wall_ms: stamp.wall_ms,
         };
+        #[cfg(feature = "planted")]
+        let (stamp, command) = {
+            let (mut stamp, mut command) = (stamp, command.clone());
+            if let Some(reply) = crate::planted::spoil(&mut stamp, &mut command) {
+                return reply;
+            }
+            (stamp, &command.clone())
+        };
         self.0.apply(stamp, command, events)
     }
 

@@ -136,6 +136,16 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
             legs,
             shown,
         } => {
+            #[cfg(feature = "planted")]
+            if crate::planted::is("bridge-before-grant")
+                && let Some(up) = have
+                    .legs
+                    .iter()
+                    .find(|leg| leg.attempt == *attempt && leg.state == LegState::Up)
+            {
+                talk(call, *attempt, &up.agent, have, &mut steps);
+                return steps;
+            }
             key(call, exit_keys, have, &mut steps);
             if have
                 .bridge

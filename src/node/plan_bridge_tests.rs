@@ -52,9 +52,8 @@ fn who_was_granted_and_never_bridged_keeps_the_place_when_the_leg_is_gone() {
         agent: agent(),
         cause: FailCause::Cancelled,
     };
-    for bridges in [Vec::new(), vec![(ATTEMPT, Vec::new())]] {
-        assert_eq!(proposed(&found(bridges)), std::slice::from_ref(&back));
-    }
+    assert_eq!(proposed(&found(Vec::new())), std::slice::from_ref(&back));
+    assert_eq!(proposed(&found(vec![(ATTEMPT, Vec::new())])), [back]);
 }
 
 #[test]

@@ -40,6 +40,10 @@ impl Driver {
     }
 
     pub(crate) fn spawn(&mut self, channel: Channel, args: Vec<String>, have: Have) {
+        #[cfg(feature = "planted")]
+        if crate::planted::is("caller-forgotten") && channel.id.ends_with(['3', '7']) {
+            return;
+        }
         self.spawned += 1;
         let (generation, id) = (self.spawned, channel.id.clone());
         let (caller, address) =

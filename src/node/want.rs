@@ -105,8 +105,18 @@ impl Local {
     }
 }
 
-/// What the state wants of a call.
-pub(crate) fn want(state: &State, local: &Local, call: CallId) -> Want {
+/// A position that had to wait so long for another prompt to end is told only if it is still right.
+const POSITION_MS: u64 = 1_500;
+
+/// Whether an announcement, the last of which `played` was played, is worth playing now.
+fn worth_telling(state: &State, call: &Call, it: &Announcement, played: u32) -> bool {
+    let fresh = state.now().saturating_sub(it.at) <= POSITION_MS;
+    let right = || it.position == 0 || state.position(call.id) == Some(it.position);
+    it.number > played && (fresh || right())
+}
+
+/// What the state wants of a call. Announcements up to number `played` are over.
+pub(crate) fn want(state: &State, local: &Local, call: CallId, played: u32) -> Want {
     let Some(call) = state.call(call) else {
         return Want::Nothing;
     };
@@ -120,7 +130,10 @@ pub(crate) fn want(state: &State, local: &Local, call: CallId) -> Want {
         Phase::Waiting { away: true } => Want::Away,
         Phase::Waiting { away: false } => Want::Wait {
             music: call.music_class.clone(),
-            announcement: call.announcement.clone(),
+            announcement: call
+                .announcement
+                .clone()
+                .filter(|it| worth_telling(state, call, it, played)),
             exit_keys: keys(),
         },
         Phase::Offered(offer) => match offer.connect {
@@ -245,6 +258,14 @@ fn legs(state: &State, local: &Local, offer: &Offer) -> Vec<WantLeg> {
             .and_then(|agent| endpoint(local, agent)),
         ringing: offered.ringing_since.is_some(),
     };
+    #[cfg(feature = "planted")]
+    if crate::planted::is("double-reserve")
+        && let (Some(first), Some(offered)) = (state.agents().next(), offer.agents.first())
+    {
+        let mut offered = offered.clone();
+        offered.agent = first.id.clone();
+        return vec![leg(&offered)];
+    }
     offer.agents.iter().map(leg).collect()
 }
 
@@ -328,4 +349,82 @@ fn shown(pass: CallerIdPass, call: &Call) -> CallerId {
 
 fn seconds(ms: u64) -> u32 {
     u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_acd::command::{Admin, AdminOp, CallerJoin, JoinOptions, LeaveReason};
+    use holdfast_acd::settings::{Announce, QueueSettings};
+    use holdfast_acd::{ChannelId, Command, QueueName, RequestId, Stamp};
+
+    fn apply(state: &mut State, at: u64, command: Command) {
+        let stamp = Stamp {
+            at,
+            ..Stamp::default()
+        };
+        let reply = state.apply(stamp, &command, &mut Vec::new());
+        reply.expect("the commands of this test are good");
+    }
+
+    #[test]
+    fn a_position_that_waited_for_another_prompt_and_is_not_right_any_more_is_left_out() {
+        let queue = QueueName::new("q").unwrap();
+        let announce = Announce {
+            frequency_ms: 5_000,
+            first_after_ms: 1_000,
+            ..Announce::default()
+        };
+        let settings = QueueSettings {
+            announce,
+            ..QueueSettings::default()
+        };
+        let mut state = State::default();
+        let op = AdminOp::QueuePut {
+            queue: queue.clone(),
+            settings: Box::new(settings),
+        };
+        let put = Admin {
+            request: RequestId(1),
+            actor: "test".into(),
+            if_revision: None,
+            op,
+        };
+        apply(&mut state, 1, Command::Admin(put));
+        let pbx = PbxId::new("a").unwrap();
+        let node = holdfast_acd::NodeName::new("a").unwrap();
+        let up = Command::PbxUp {
+            pbx: pbx.clone(),
+            node,
+            epoch: 1,
+            restarted: false,
+            channels: Vec::new(),
+        };
+        apply(&mut state, 1, up);
+        for channel in ["a.1", "a.2"] {
+            let join = CallerJoin {
+                pbx: pbx.clone(),
+                channel: ChannelId::new(channel).unwrap(),
+                queue: queue.clone(),
+                number: channel.into(),
+                name: String::new(),
+                priority: 0,
+                options: JoinOptions::default(),
+            };
+            apply(&mut state, 2, Command::CallerJoin(join));
+        }
+        apply(&mut state, 1_002, Command::Tick);
+        let local = Local::new(pbx, &AsteriskSection::default());
+        let told = |state: &State, played| match want(state, &local, CallId(2), played) {
+            Want::Wait { announcement, .. } => announcement.map(|it| it.position),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(&state, 0), Some(2));
+        assert_eq!(told(&state, 1), None, "it was played");
+        let (call, reason) = (CallId(1), LeaveReason::HungUp);
+        apply(&mut state, 2_000, Command::CallerLeave { call, reason });
+        assert_eq!(told(&state, 0), Some(2), "it was right a moment ago");
+        apply(&mut state, 2_600, Command::Tick);
+        assert_eq!(told(&state, 0), None);
+    }
 }

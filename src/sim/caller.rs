@@ -239,6 +239,12 @@ impl Pbx {
         self.channel_event(caller.ch, "ChannelDtmfReceived", fields);
     }
 
+    /// Number of the phone to which a living channel leads, be it registered here or behind a trunk.
+    pub fn channel_phone(&self, id: &str) -> Option<&str> {
+        let ch = self.ids.get(id)?;
+        self.channels.get(ch)?.agent_number()
+    }
+
     /// How a caller's call ended, if it has.
     pub fn caller_end(&self, serial: u64) -> Option<&CallerEnd> {
         self.callers.get(&serial)?.end.as_ref()

@@ -49,6 +49,7 @@ pub const BUGS: &[(&str, Property, Plant)] = &[
     ),
     ("a stale read", Property::Writes, stale_read),
     ("a lost write", Property::Writes, lost_write),
+    ("a read of a hand of long ago", Property::Writes, stale_hand),
     ("a read of what nobody wrote", Property::Writes, invented),
     ("rung while paused", Property::Pauses, rung_paused),
     ("reserved while paused", Property::Pauses, reserved_paused),

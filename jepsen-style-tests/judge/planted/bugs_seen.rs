@@ -196,6 +196,7 @@ pub(super) fn never_resumes(scene: &Scene) -> Option<Vec<Record>> {
         let decided = matches!(
             record.seen,
             Seen::Leg { .. }
+                | Seen::Client { .. }
                 | Seen::Bridge { .. }
                 | Seen::Caller { .. }
                 | Seen::Inside {

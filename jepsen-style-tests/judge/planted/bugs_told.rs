@@ -144,19 +144,32 @@ pub(super) fn fired_late(scene: &Scene) -> Option<Vec<Record>> {
 
 /// The offer fails for want of an answer while the phone still rings.
 pub(super) fn ring_cut(scene: &Scene) -> Option<Vec<Record>> {
-    let mut events = scene.story.log.events.iter();
-    let told = events.find_map(|told| match &told.event {
+    let events = &scene.story.log.events;
+    let failed = events.iter().find_map(|told| match &told.event {
         Event::OfferFailed {
             call,
+            attempt,
             cause: FailCause::NoAnswer,
             ..
-        } => Some((told, *call)),
+        } => {
+            // Nearer than the sources are exact, nobody could tell.
+            let mut legs = scene.story.legs.values();
+            let after = legs.any(|leg| {
+                let of = leg
+                    .offer
+                    .is_some_and(|of| (of.call, of.attempt) == (call.0, attempt.0));
+                of && leg
+                    .ended
+                    .is_some_and(|ended| told.when.surely_before(ended))
+            });
+            after.then_some((told, *call))
+        }
         _ => None,
     });
-    let (failed, call) = told?;
-    let before = scene.story.log.events.iter().rev().find(|told| {
-        told.at < failed.at
-            && matches!(&told.event, Event::OfferMade { call: it, .. } if *it == call)
+    let (failed, call) = failed?;
+    let before = events.iter().rev().find(|told| {
+        let made = matches!(&told.event, Event::OfferMade { call: it, .. } if *it == call);
+        made && told.at < failed.at
     })?;
     Some(scene.with_event(before.at, |event| {
         if let Event::OfferMade { ring_until, .. } = event {
@@ -252,6 +265,24 @@ pub(super) fn lost_write(scene: &Scene) -> Option<Vec<Record>> {
         .map(|(op, _)| with_answer(scene, *op, None))
 }
 
+/// Two reads of one agent's hand well apart: the later gives what the earlier gave.
+pub(super) fn stale_hand(scene: &Scene) -> Option<Vec<Record>> {
+    let reads = scene.story.ops.iter().filter_map(|(op, it)| {
+        let (Op::ReadHand { agent, .. }, Some((_, Done::Ok(Answer::Value(value))))) =
+            (&it.op, &it.done)
+        else {
+            return None;
+        };
+        Some((*op, agent, value, it.invoked.at_ms))
+    });
+    let reads: Vec<_> = reads.collect();
+    let (op, agent, _, at) = reads.last()?;
+    let (_, _, old, _) = reads
+        .iter()
+        .find(|(_, of, value, before)| of == agent && value.is_some() && before + 20_000 < *at)?;
+    Some(with_answer(scene, *op, (*old).clone()))
+}
+
 pub(super) fn invented(scene: &Scene) -> Option<Vec<Record>> {
     let mut reads = scene.story.ops.iter();
     let read = reads.find(|(_, it)| {
@@ -330,7 +361,8 @@ pub(super) fn forgotten_release(scene: &Scene) -> Option<Vec<Record>> {
         return None;
     };
     let again = |told: &LogEvent| matches!(&told.event, Event::OfferMade { agents, .. } if agents.contains(agent));
-    if events[left..].iter().any(again) {
+    // Clients have gone home by then: nobody reads the agent's hand any more.
+    if events[left..].iter().any(again) || events[left].when.at_ms < 91_000 {
         return None;
     }
     let gone: Vec<_> = events[left..]

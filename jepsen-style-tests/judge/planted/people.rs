@@ -249,6 +249,10 @@ impl World {
         let name = format!("client{client}");
         let asked = match (client, self.random.random_range(0..2)) {
             (3, _) => self.pause_op(),
+            (2, 0) => Op::ReadHand {
+                agent: (1001 + self.random.random_range(0..5)).to_string(),
+                stale: false,
+            },
             (_, 0) => Op::Write {
                 key: key.clone(),
                 value: format!("value{op}"),
@@ -277,6 +281,10 @@ impl World {
                 Answer::Done
             }
             Op::Read { key, .. } => Answer::Value(self.values.get(key).cloned()),
+            Op::ReadHand { agent, .. } => {
+                let hand = self.agents[agent].hand.map(|caller| &self.callers[caller]);
+                Answer::Value(hand.map(|it| format!("{}-{}", it.call, it.attempt)))
+            }
             _ => Answer::Done,
         };
         let saw = if lost {

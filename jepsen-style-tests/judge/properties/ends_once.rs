@@ -36,7 +36,11 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
         let logged = last.and_then(|call| logged.get(call));
         lost(story, limits, (id, caller, entered), logged, found);
         if let (Some((when, end)), Some((_, outcome))) = (caller.ends.first(), logged) {
-            differ(id, caller, (*when, end), outcome, found);
+            // By way of the dialplan an agent may answer whose offer was withdrawn meanwhile, or whom
+            // no node saw: then the log knows of no talk.
+            if caller.dialled.is_none() || **outcome != Outcome::Abandoned {
+                differ(id, caller, (*when, end), outcome, found);
+            }
         }
     }
 }
@@ -69,10 +73,14 @@ fn lost(
     found: &mut Findings,
 ) {
     let seen = caller.ends.first().and_then(|(when, _)| {
-        let Fate::Lost(how) = Fate::of(caller) else {
-            return None;
-        };
-        Some((*when, how))
+        let since = when.early().saturating_sub(limits.failover_ms);
+        match Fate::of(caller) {
+            Fate::Lost(how) => Some((*when, how)),
+            Fate::NoNode if !story.faulty(since, when.late()) => {
+                Some((*when, "no node listened".to_owned()))
+            }
+            _ => None,
+        }
     });
     let logged = logged.and_then(|(when, outcome)| {
         (**outcome == Outcome::Lost).then(|| (*when, "lost in the log".to_owned()))
@@ -107,7 +115,7 @@ fn differ(
 ) {
     let fits = match (Fate::of(caller), end) {
         (Fate::Answered, _) => matches!(outcome, Outcome::Answered { .. }),
-        (Fate::NoQuorum, _) => true,
+        (Fate::NoQuorum | Fate::NoNode, _) => true,
         (_, End::Dialplan { status }) => {
             outcome.queue_status().is_some_and(|known| known == status)
         }

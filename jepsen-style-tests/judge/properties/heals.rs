@@ -3,10 +3,9 @@
 
 use super::{Findings, Violation};
 use crate::judge::history::{Channel, Op};
-use crate::judge::log::Fold;
+use crate::judge::log::{Fold, LogEvent};
 use crate::judge::story::{Done, Leg, Story, When};
 use crate::judge::verdict::Limits;
-use holdfast_acd::Event;
 use holdfast_acd::command::DeviceState;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,19 +60,9 @@ fn resumes(story: &Story, limits: &Limits, quiet: When, closed: When, found: &mu
 /// An agent of the queue who had no leg in all that time, nor any reason not to.
 fn free<'a>(story: &'a Story, queue: &str, from: u64, to: u64) -> Option<&'a str> {
     let mut fold = Fold::of(story);
-    let mut of_queue: BTreeSet<&str> = BTreeSet::new();
-    for told in story.log.events.iter().filter(|told| told.when.at_ms <= to) {
-        if let Event::OfferMade {
-            queue: name,
-            agents,
-            ..
-        } = &told.event
-            && name.as_str() == queue
-        {
-            of_queue.extend(agents.iter().map(|agent| agent.as_str()));
-        }
-        fold.apply(told, 0);
-    }
+    let before = |told: &&LogEvent| told.when.at_ms <= to;
+    let events = story.log.events.iter().filter(before);
+    events.for_each(|told| fold.apply(told, 0));
     let mut busy: BTreeMap<&str, bool> = BTreeMap::new();
     for leg in story.legs.values() {
         let ended = leg.ended.map_or(u64::MAX, When::late);
@@ -85,7 +74,8 @@ fn free<'a>(story: &'a Story, queue: &str, from: u64, to: u64) -> Option<&'a str
         let paused = fold.pauses.iter().any(|(of, _)| of == agent);
         let said = fold.devices.get(*agent);
         let reachable = said.is_none_or(|said| said.is_empty() || !said.values().all(gone));
-        let known = of_queue.is_empty() || of_queue.contains(agent);
+        let member = (queue.to_owned(), (*agent).to_owned());
+        let known = story.log.events.is_empty() || fold.members.contains(&member);
         known && reachable && !paused && !fold.out.contains(*agent) && here(story, agent, to)
     };
     let free = busy.into_iter().filter(|(_, busy)| !busy);
@@ -198,7 +188,12 @@ fn legs(story: &Story, limits: &Limits, closed: When, found: &mut Findings) {
         // The phone's own channel behind a trunk is in no bridge with the caller.
         let talks = talks.contains(id) || leg.offer.is_none() && agents.contains(&*leg.agent);
         let rings = leg.answered.is_none() && waits;
-        if old && !talks && !rings {
+        // Nobody tells a phone that the Asterisk which rang it through a trunk has died.
+        let orphan = leg.offer.is_none()
+            && story.died.iter().any(|(pbx, deaths)| {
+                *pbx != id.pbx && deaths.iter().any(|when| when.late() >= leg.called.early())
+            });
+        if old && !talks && !rings && !orphan {
             let violation = Violation::LegLeft {
                 agent: leg.agent.clone(),
                 leg: id.clone(),

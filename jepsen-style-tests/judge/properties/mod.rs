@@ -2,12 +2,12 @@
 //!
 //! | property | promise | file | not checked, and why |
 //! | --- | --- | --- | --- |
-//! | `EndsOnce` | 1 | [`ends_once`] | that a refused caller was rightly refused: the core's own tests know the rules at the door |
+//! | `EndsOnce` | 1 | [`ends_once`] | that a refused caller was rightly refused: the core's own tests know the rules at the door; and whether an answer by way of the dialplan is known to the log |
 //! | `OneHand` | 2 | [`one_hand`] | legs of foreign systems (ringinuse): they are nobody's offer |
 //! | `BridgedOnce` | 3 | [`bridged_once`] | that the two hear each other: media is judged by the stories, with sipp |
 //! | `Order` | 4 | [`order`] | whether an agent fits a step of the plan: only its parity tests know penalties; with `one_step` nothing is left open |
 //! | `Deadlines` | 5 | [`deadlines`] | whether a changed position is told soon enough (`min-announce-frequency`), and retry delays and kept places: no event tells of them |
-//! | `Writes` | 6 | [`writes`] | reads that asked for what the node knows: they may be old, but never invented |
+//! | `Writes` | 6 | [`writes`] | reads that asked for what the node knows: they may be old, but never invented; comparisons that failed: they changed nothing |
 //! | `Pauses` | 7 | [`pauses`] | pauses in one queue, from outside: a leg's id does not tell its queue. The log's part is checked |
 //! | `Replicas` | 8 | [`replicas`] | states between two digests |
 //! | `Heals` | 9 | [`heals`] | how soon each single caller is served: that depends on the agents |

@@ -156,7 +156,7 @@ async fn a_busy_evening(cluster: &Cluster, callers: usize) -> (Vec<Phone>, Vec<C
     }
     let habit = Habit::Answer {
         after_ms: 50,
-        talk_ms: Some(300),
+        talk_ms: Some(500),
     };
     let mut phones = Vec::new();
     for (agent, home) in agents {

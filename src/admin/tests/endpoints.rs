@@ -353,15 +353,15 @@ async fn the_event_stream_goes_on_behind_its_cursor() {
     assert!(snapshot < text.find("event: queue_changed").unwrap());
     let led = "\n\nevent: leader\ndata: {\"leader\":\"a\",\"term\":";
     assert!(text.contains(led), "who leads is told: {text}");
-    let mut leaders = open("/v1/events?type=leader&since=0", None).await;
-    let only = read_until(&mut leaders, "event: leader").await;
-    assert!(!only.contains("id: "), "it moves no cursor: {only}");
     let cursor = text
         .split("\n\n")
         .find(|frame| frame.contains("event: queue_changed"))
         .and_then(|frame| frame.lines().find_map(|line| line.strip_prefix("id: ")))
         .unwrap()
         .to_owned();
+    let mut leaders = open("/v1/events?type=leader", Some(&cursor)).await;
+    let only = read_until(&mut leaders, "event: leader").await;
+    assert!(!only.contains("id: "), "it moves no cursor: {only}");
     let mut again = open("/v1/events", Some(&cursor)).await;
     let text = read_until(&mut again, "agent_changed").await;
     assert!(

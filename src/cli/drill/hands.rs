@@ -42,6 +42,8 @@ pub fn follow(seen: &Seen, events: &[Told<'_>]) -> Hands {
             book.connected.insert(call.id, call.attempts.into());
         }
     }
+    let is_offer = |(at, event): &&Told<'_>| *at <= seen.at_ms && event.kind == "offer_made";
+    found.before = events.iter().filter(is_offer).count();
     // What is older than the picture of before is in it.
     let mut is_after = false;
     for (at, event) in events.iter().filter(|(_, event)| index(event) > seen.index) {
@@ -68,11 +70,7 @@ fn take(seen: &Seen, event: &EventView, is_after: bool, book: &mut Book, found: 
     };
     match event.kind.as_str() {
         "offer_made" => {
-            *(if is_after {
-                &mut found.after
-            } else {
-                &mut found.before
-            }) += 1;
+            found.after += usize::from(is_after);
             if is_after && book.torn.remove(&call) {
                 found.repeated += 1;
             }

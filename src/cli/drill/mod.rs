@@ -30,6 +30,8 @@ use watch::{Door, Watch};
 
 /// For all streams to be open, and all to have named the leader.
 const OPENING: Duration = Duration::from_secs(10);
+/// Watched before anything is done, so that the report knows what was usual.
+const LEAD_IN: Duration = Duration::from_secs(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -44,6 +46,7 @@ pub async fn run(out: Out, global: &Global, args: &DrillArgs) -> Result<(), Fail
     }
     let (watch, tasks) = Watch::begin(&doors);
     opened(&watch, &doors, &leader.node).await?;
+    tokio::time::sleep(LEAD_IN).await;
     let mut seen = before(args, how, &watch, &doors, &leader).await?;
     seen.at_ms = blow::strike(out, args, &watch, &doors, &leader.node, leader.term).await?;
     settle(out, args, &watch, &seen).await;
