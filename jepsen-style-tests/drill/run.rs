@@ -349,7 +349,13 @@ impl Stage<'_> {
         arena.hold().await;
         let healed_ms = wall_ms();
         while let Some(healing) = healings.pop() {
-            healing.heal(arena).await?;
+            match healing.heal(arena).await {
+                // The other of two may have left nothing that it could meet.
+                Err(why @ LabError::NoEffect(_)) if picked.len() > 1 => {
+                    arena.note(why.to_string());
+                }
+                healed => healed?,
+            }
         }
         settle::mend(arena).await?;
         let resumed = settle::resumed(arena, healed_ms).await;
