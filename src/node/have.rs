@@ -52,7 +52,8 @@ pub(crate) struct Leg {
     pub hung_up: bool,
     /// It ended while the caller's channel was still there.
     pub ended_first: bool,
-    /// It was in the bridge with the caller when it ended.
+    /// It was in the bridge with the caller: Asterisk has said so, even if the answer to the request
+    /// that put the two together was lost.
     pub bridged: bool,
     /// Last word of the `Dial` events.
     pub dialstatus: String,
@@ -301,6 +302,7 @@ impl Have {
         }
         match event {
             Event::StasisStart { .. } => leg.state = LegState::Up,
+            Event::ChannelEnteredBridge { .. } => leg.bridged = true,
             Event::ChannelStateChange { channel }
                 if channel.state == ChannelState::Ringing && leg.state != LegState::Up =>
             {
@@ -313,7 +315,7 @@ impl Have {
                 };
                 leg.ended_first = caller_there;
                 leg.state = LegState::Ended(fail_cause(leg, cause));
-                leg.bridged = bridged;
+                leg.bridged |= bridged;
                 if let Some(bridge) = self.bridge.as_mut().filter(|_| bridged) {
                     bridge.with = None;
                 }
@@ -390,7 +392,7 @@ impl Have {
         for leg in &mut self.legs {
             if leg.lives() && !legs.iter().any(|(channel, ..)| *channel == leg.channel) {
                 leg.state = LegState::Ended(fail_cause(leg, Some(16)));
-                leg.bridged = with.as_ref() == Some(&leg.channel);
+                leg.bridged |= with.as_ref() == Some(&leg.channel);
             }
         }
         for (channel, key, state) in legs {
@@ -452,5 +454,42 @@ fn fail_cause(leg: &Leg, cause: Option<i64>) -> FailCause {
             _ => FailCause::Cancelled,
         },
         _ => FailCause::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_ari::decode;
+
+    /// The request's answer was lost, and the agent hung up before it could be made again.
+    #[test]
+    fn who_entered_the_bridge_was_bridged_whatever_became_of_the_answer() {
+        let leg = "hf-a-1-7-1-1001";
+        let mut have = Have {
+            place: Place::Stasis,
+            channel: "a-1.1".into(),
+            ..Have::default()
+        };
+        let agent = AgentId::new("1001").unwrap();
+        let (attempt, state) = (Attempt(1), LegState::Up);
+        have.legs.push(Leg::new(leg.into(), attempt, agent, state));
+        let channel = |kind: &str| {
+            let channel = format!(r#"{{"id":"{leg}","name":"PJSIP/1001-1","state":"Up"}}"#);
+            let bridge = r#"{"id":"hfb-a-7-1","bridge_type":"mixing","channels":[]}"#;
+            decode(&format!(
+                r#"{{"type":"{kind}","application":"QueueARI","cause":16,"cause_txt":"",
+                "channel":{channel},"bridge":{bridge}}}"#
+            ))
+        };
+        have.observe(&channel("ChannelDestroyed"));
+        assert!(!have.legs[0].bridged, "it never entered");
+
+        have.legs[0].state = LegState::Up;
+        have.observe(&channel("ChannelEnteredBridge"));
+        have.observe(&channel("ChannelLeftBridge"));
+        have.observe(&channel("ChannelDestroyed"));
+        assert!(matches!(have.legs[0].state, LegState::Ended(_)));
+        assert!(have.legs[0].bridged);
     }
 }
