@@ -30,13 +30,15 @@ one() { # target
         grep -aE 'panicked at|ERROR|SUMMARY' -A2 "$work/$1.log" | head -20
         return 1
     fi
-    # KEEP=1 takes what is new into the kept corpus, minimised.
+    # KEEP=1 takes into the kept corpus, of what adds coverage and is short, forty from short to long.
     if [ -n "${KEEP:-}" ]; then
         mkdir -p "$work/min/$1"
-        HOLDFAST_TARGET=$1 "$door" -merge=1 -max_len=4096 "$work/min/$1" "corpus/$1" "$work/$1" \
+        HOLDFAST_TARGET=$1 "$door" -merge=1 -max_len=1500 "$work/min/$1" "corpus/$1" "$work/$1" \
             > /dev/null 2>&1
-        rm -rf "corpus/$1"
-        cp -r "$work/min/$1" "corpus/$1"
+        local found
+        found=$(ls -Sr "$work/min/$1")
+        echo "$found" | awk -v all="$(echo "$found" | wc -l)" 'NR % (int(all / 40) + 1) == 0' |
+            while read -r file; do cp "$work/min/$1/$file" "corpus/$1/"; done
     fi
 }
 export -f one

@@ -82,19 +82,29 @@ pub fn request<M: Machine>(number: usize, body: &[u8]) -> Result<Request<M::Comm
                 }
             }
         }
-        Kind::Vote => drop(same::<VoteRequest<NodeId>>(kind, message)?),
+        Kind::Vote => {
+            same::<VoteRequest<NodeId>>(kind, message)?;
+        }
         Kind::Snapshot => {
             let chunk: wire::Chunk = same(kind, message)?;
             let _ = snapshot::unpack(&chunk.data.0);
         }
-        Kind::Adopt => drop(same::<wire::Adopt>(kind, message)?),
+        Kind::Adopt => {
+            same::<wire::Adopt>(kind, message)?;
+        }
         Kind::Forward => {
             let forward: wire::Forward = same(kind, message)?;
             commands.push(command::<M>(&forward.command.0)?);
         }
-        Kind::Admin => drop(same::<wire::Admin>(kind, message)?),
-        Kind::Elect => drop(same::<wire::Elect>(kind, message)?),
-        Kind::Journal => drop(same::<wire::JournalSince>(kind, message)?),
+        Kind::Admin => {
+            same::<wire::Admin>(kind, message)?;
+        }
+        Kind::Elect => {
+            same::<wire::Elect>(kind, message)?;
+        }
+        Kind::Journal => {
+            same::<wire::JournalSince>(kind, message)?;
+        }
         Kind::Ping | Kind::Hello | Kind::Read => {}
     }
     Ok(Request {

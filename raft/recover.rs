@@ -8,7 +8,7 @@
 //!
 //! The fresh cluster id is the fence: nodes of the old cluster are refused whatever they say, are
 //! told to stop when they hear of this one, and come back only with an empty disk. See
-//! docs/decisions/0008. It deliberately does not merge the logs of several survivors: choose the one
+//! docs/decisions/0009. It deliberately does not merge the logs of several survivors: choose the one
 //! whose log is the longest.
 
 use std::collections::{BTreeMap, BTreeSet};

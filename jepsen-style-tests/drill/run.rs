@@ -17,7 +17,7 @@ use super::callers::{Callers, Habits};
 use super::clients::Clients;
 use super::disk::Disks;
 use super::inside::{self, Inside};
-use super::nemesis::{Healing, Needs, Nemesis};
+use super::nemesis::{ALL, Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
 use super::soak::Meter;
 use super::witness::Witness;
@@ -81,7 +81,10 @@ impl Plan {
     fn again(&self) -> String {
         let names: Vec<&str> = self.nemeses.iter().map(|nemesis| nemesis.name).collect();
         let what = if self.measured { "soak" } else { "drill" };
-        let names = names.join(",");
+        let names = match names.len() == ALL.len() {
+            true => "all".to_owned(),
+            false => names.join(","),
+        };
         let mut words = format!("make {what} NEMESIS={names} SEED={}", self.seed);
         if let Some(length) = self.length {
             words += &format!(" FOR={}s", length.as_secs());
@@ -292,8 +295,11 @@ impl Stage<'_> {
                 let others: Vec<_> = order
                     .iter()
                     .filter(|other| other.name != picked[0].name)
+                    .filter(|other| !(other.costs_data && picked[0].costs_data))
                     .collect();
                 picked.extend(others.choose(&mut arena.rng).copied());
+                // What is struck first is healed last.
+                picked.sort_by_key(|nemesis| !nemesis.costs_data);
             }
             turn += picked.len();
             self.strike_once(&picked, arena).await?;
@@ -314,6 +320,10 @@ impl Stage<'_> {
         arena.targets.clear();
         let mut healings: Vec<Healing> = Vec::new();
         for nemesis in picked {
+            if arena.targets.len() == NAMES.len() {
+                arena.note(format!("no node is left to strike with {}", nemesis.name));
+                continue;
+            }
             healings.push((nemesis.strike)(arena).await?);
         }
         let targets: Vec<String> = arena
@@ -339,7 +349,13 @@ impl Stage<'_> {
         arena.hold().await;
         let healed_ms = wall_ms();
         while let Some(healing) = healings.pop() {
-            healing.heal(arena).await?;
+            match healing.heal(arena).await {
+                // The other of two may have left nothing that it could meet.
+                Err(why @ LabError::NoEffect(_)) if picked.len() > 1 => {
+                    arena.note(why.to_string());
+                }
+                healed => healed?,
+            }
         }
         settle::mend(arena).await?;
         let resumed = settle::resumed(arena, healed_ms).await;

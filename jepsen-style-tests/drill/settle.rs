@@ -24,6 +24,10 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(90);
 /// Starts what is dead and waits until every node is ready. A node that ends by itself meanwhile,
 /// because its disk failed it, is started again, as its service manager does.
 pub async fn mend(arena: &Arena) -> Result<(), LabError> {
+    // All of them first: none is ready without a majority.
+    for name in NAMES {
+        arena.start(name).await?;
+    }
     for name in NAMES {
         ready(arena, name, HEALS_WITHIN).await;
     }

@@ -134,6 +134,9 @@ pub enum LabError {
         /// Where to look.
         more: String,
     },
+    /// A fault that met nothing shows nothing.
+    #[error("{0}, so the fault had no effect")]
+    NoEffect(String),
     /// Asterisk or the simulator refused what the lab needs.
     #[error("{0}")]
     Refused(String),

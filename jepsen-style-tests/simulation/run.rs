@@ -171,7 +171,7 @@ fn declared(world: &World) -> Vec<AdminOp> {
             announce_ms: settings.announce.frequency_ms,
             announce_first_ms: settings.announce.first_after_ms,
             announce_min_ms: settings.announce.min_frequency_ms,
-            announce_always: false,
+            announce_always: true,
             periodic_ms: settings.announce.periodic_frequency_ms,
             announce_limit: 0,
             dialplan: settings.connect == Connect::Dialplan,

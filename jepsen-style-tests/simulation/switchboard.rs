@@ -158,14 +158,14 @@ impl Plug {
         let ring = |call| {
             let (answer, answered) = oneshot::channel();
             let rung = bell.rings.send(Ring { call, answer });
-            rung.map(|()| answered)
+            rung.ok().map(|()| answered)
         };
         if fate.doubled {
             // Of the two answers only one arrives.
             let _ = ring(call.clone());
         }
         let gone = || CallError::Lost("connection reset".into());
-        let answered = ring(call).map_err(|_| gone())?;
+        let answered = ring(call).ok_or_else(gone)?;
         let answer = answered.await.map_err(|_| gone())?;
         pass(fate.back_ms).await;
         if fate.answer_lost || self.board.is_cut(&bell.name, &self.name) {

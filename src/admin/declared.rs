@@ -4,6 +4,7 @@
 //! Reading checks what can be known without a cluster and points at the line; whether an agent that
 //! is named exists, and whether a value makes sense, is judged when it is applied.
 
+use crate::object::{named, object};
 use crate::settings::{AgentDoc, MemberDoc, Named, QueueDoc};
 use crate::task::{self, TaskDoc};
 use crate::unknown::shortened;
@@ -19,13 +20,16 @@ use std::ops::Range;
 #[serde(default, deny_unknown_fields)]
 pub struct Declared {
     /// `[queue.NAME]`
+    #[serde(deserialize_with = "named")]
     pub queue: BTreeMap<QueueName, QueueDoc>,
     /// `[agent.ID]`
+    #[serde(deserialize_with = "named")]
     pub agent: BTreeMap<AgentId, AgentDoc>,
     /// `[template.NAME]`: queues that a call may bring into being.
+    #[serde(deserialize_with = "named")]
     pub template: BTreeMap<String, TemplateDoc>,
     /// `[task."Name@domain"]`: the original's plan. Becomes queues, agents and members.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "named")]
     pub task: BTreeMap<String, TaskDoc>,
 }
 
@@ -35,7 +39,7 @@ pub struct Declared {
 pub struct TemplateDoc {
     pub pattern: String,
     /// Settings and members of such a queue.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub queue: QueueDoc,
 }
 

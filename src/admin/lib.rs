@@ -21,6 +21,7 @@ mod error;
 mod events;
 mod guesses;
 mod metrics;
+mod object;
 mod request;
 mod router;
 mod routes_agent;

@@ -8,6 +8,7 @@
 
 use crate::duration::Dur;
 use crate::empty_rule::EmptyDoc;
+use crate::object::{named, object, objects};
 use crate::words::{YesNo, some_strategy, strategy, yes_no};
 use holdfast_acd::settings::{
     AgentSettings, Announce, AnnounceHoldTime, AnnouncePosition, Connect, Exit, MemberSettings,
@@ -49,6 +50,7 @@ pub struct QueueDoc {
     #[serde(alias = "servicelevel")]
     pub service_level: Dur,
     /// What is played to who waits.
+    #[serde(deserialize_with = "object")]
     pub announce: AnnounceDoc,
     /// When a caller is not taken: `joinempty`, its words or a shorthand.
     #[serde(alias = "joinempty", deserialize_with = "crate::empty_rule::join")]
@@ -70,11 +72,13 @@ pub struct QueueDoc {
     /// `ari` (we originate and bridge) or `dialplan` (the dialplan dials `call_string`).
     pub connect: Connect,
     /// Where a caller goes on who leaves without an answer; left out: behind `Stasis()`.
+    #[serde(deserialize_with = "object")]
     pub fallback: ExitDoc,
     /// Option `c` of `Queue()`: the caller goes on in the dialplan when the agent hangs up.
     #[serde(deserialize_with = "yes_no")]
     pub continue_after_agent: bool,
     /// How long an agent is left alone after an offer failed, by cause.
+    #[serde(deserialize_with = "object")]
     pub retry: RetryDoc,
     /// Whether new callers are taken.
     #[serde(deserialize_with = "yes_no")]
@@ -82,6 +86,7 @@ pub struct QueueDoc {
     /// How long the place of a caller is kept whose Asterisk died.
     pub resume_window: Dur,
     /// Who may be rung once a caller has waited so long; empty: all members at once.
+    #[serde(deserialize_with = "objects")]
     pub steps: Vec<StepDoc>,
     /// In the declarative file alone: `["1001", "1002"]`, or `{ 1001 = { penalty = 1 } }`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +146,7 @@ pub struct AnnounceDoc {
     /// `periodic-announce-frequency`; 0 is off.
     pub periodic_frequency: Dur,
     /// The sounds themselves.
+    #[serde(deserialize_with = "object")]
     pub prompts: PromptsDoc,
 }
 
@@ -278,7 +284,7 @@ impl<'de, K: Ord + Deserialize<'de>> Visitor<'de> for NamedVisitor<K> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Named<K>, A::Error> {
-        BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Named::Table)
+        named(MapAccessDeserializer::new(map)).map(Named::Table)
     }
 }
 

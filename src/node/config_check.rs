@@ -83,6 +83,12 @@ impl NodeConfig {
                 http.listen
             ));
         }
+        let node = self.cluster.listen;
+        if http.listen == node && node.port() != 0 {
+            problems.push(format!(
+                "http.listen: {node} is also cluster.listen; give each its own port"
+            ));
+        }
         for (n, entry) in http.tokens.iter().enumerate() {
             let name = &entry.name;
             if AgentId::new(name.as_str()).is_err() {

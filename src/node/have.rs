@@ -52,8 +52,7 @@ pub(crate) struct Leg {
     pub hung_up: bool,
     /// It ended while the caller's channel was still there.
     pub ended_first: bool,
-    /// It was in the bridge with the caller: Asterisk has said so, even if the answer to the request
-    /// that put the two together was lost.
+    /// It was in the bridge with the caller.
     pub bridged: bool,
     /// Last word of the `Dial` events.
     pub dialstatus: String,
@@ -302,6 +301,7 @@ impl Have {
         }
         match event {
             Event::StasisStart { .. } => leg.state = LegState::Up,
+            // The answer to the request that put it there may be lost, or still to come.
             Event::ChannelEnteredBridge { .. } => leg.bridged = true,
             Event::ChannelStateChange { channel }
                 if channel.state == ChannelState::Ringing && leg.state != LegState::Up =>

@@ -136,7 +136,7 @@ fn met(rules: &str) -> Result<(), LabError> {
     if counts.any(|rest| !rest.starts_with("0 ")) {
         return Ok(());
     }
-    Err(LabError::Refused(format!(
-        "a rule of the packet filter met nothing, so the fault had no effect: {rules}"
+    Err(LabError::NoEffect(format!(
+        "a rule of the packet filter met nothing: {rules}"
     )))
 }

@@ -89,6 +89,9 @@ pub struct Nemesis {
     pub needs: Needs,
     /// A majority may be out of reach while it lasts.
     pub no_quorum: bool,
+    /// It costs a node its data, so that the node must be replaced, for which the two others are
+    /// needed: never two of these at a time, and healed last.
+    pub costs_data: bool,
     pub strike: for<'a> fn(&'a mut Arena) -> Strike<'a>,
 }
 
@@ -130,6 +133,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node drops what one other sends; the other way is open",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: cut::one_way,
     },
     Nemesis {
@@ -138,6 +142,7 @@ pub const ALL: &[Nemesis] = &[
         does: "the switch loses what goes from one node to another",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: cut::at_switch,
     },
     Nemesis {
@@ -146,6 +151,7 @@ pub const ALL: &[Nemesis] = &[
         does: "one node sees both others, which do not see each other",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: cut::bridge,
     },
     Nemesis {
@@ -154,6 +160,7 @@ pub const ALL: &[Nemesis] = &[
         does: "the leader's port at the switch goes down",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: cut::isolate_leader,
     },
     Nemesis {
@@ -162,6 +169,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a follower's port at the switch goes down",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: cut::isolate_follower,
     },
     Nemesis {
@@ -170,6 +178,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node loses a fifth of all packets",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: link::loss,
     },
     Nemesis {
@@ -178,6 +187,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node's connections to the others are reset",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: link::reset,
     },
     Nemesis {
@@ -186,6 +196,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node sends 64 kbit/s",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: link::slow,
     },
     Nemesis {
@@ -194,6 +205,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node answers the others late",
         needs: WIRE,
         no_quorum: false,
+        costs_data: false,
         strike: wire::delay,
     },
     Nemesis {
@@ -202,6 +214,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node answers the others late, and never equally so",
         needs: WIRE,
         no_quorum: false,
+        costs_data: false,
         strike: wire::jitter,
     },
     Nemesis {
@@ -210,6 +223,7 @@ pub const ALL: &[Nemesis] = &[
         does: "what is sent to a node arrives nowhere, connections stay open",
         needs: WIRE,
         no_quorum: false,
+        costs_data: false,
         strike: wire::hole,
     },
     Nemesis {
@@ -218,6 +232,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node does what the others ask, and no answer arrives",
         needs: WIRE,
         no_quorum: false,
+        costs_data: false,
         strike: wire::answers_lost,
     },
     Nemesis {
@@ -226,6 +241,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGKILL to the leader, which comes back later",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: kill::leader,
     },
     Nemesis {
@@ -234,6 +250,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGKILL to a follower, which comes back later",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: kill::follower,
     },
     Nemesis {
@@ -242,6 +259,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGKILL to leader and follower: no quorum until they are back",
         needs: PLAIN,
         no_quorum: true,
+        costs_data: false,
         strike: kill::two,
     },
     Nemesis {
@@ -250,6 +268,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGKILL to all nodes; they come back in a random order",
         needs: PLAIN,
         no_quorum: true,
+        costs_data: false,
         strike: kill::all,
     },
     Nemesis {
@@ -258,6 +277,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGKILL in the n-th fdatasync",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: sync::kill,
     },
     Nemesis {
@@ -266,6 +286,7 @@ pub const ALL: &[Nemesis] = &[
         does: "fdatasync fails with EIO from the n-th on",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: sync::fail,
     },
     Nemesis {
@@ -274,6 +295,7 @@ pub const ALL: &[Nemesis] = &[
         does: "each fsync takes 200 ms more",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: sync::slow,
     },
     Nemesis {
@@ -282,6 +304,7 @@ pub const ALL: &[Nemesis] = &[
         does: "half a write to the log, then the process is gone",
         needs: SHIM,
         no_quorum: false,
+        costs_data: false,
         strike: write::torn,
     },
     Nemesis {
@@ -290,6 +313,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a write to the log has a wrong bit, and is told as done",
         needs: SHIM,
         no_quorum: false,
+        costs_data: true,
         strike: write::flip,
     },
     Nemesis {
@@ -298,6 +322,7 @@ pub const ALL: &[Nemesis] = &[
         does: "one write to the log fails with ENOSPC",
         needs: SHIM,
         no_quorum: false,
+        costs_data: false,
         strike: write::no_room,
     },
     Nemesis {
@@ -306,6 +331,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a bit of the log flips while the node does not run",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: true,
         strike: rot::bit,
     },
     Nemesis {
@@ -314,6 +340,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node's small disk is full",
         needs: DISK,
         no_quorum: false,
+        costs_data: false,
         strike: disk::full,
     },
     Nemesis {
@@ -322,6 +349,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node's disk cannot be written",
         needs: DISK,
         no_quorum: false,
+        costs_data: false,
         strike: disk::read_only,
     },
     Nemesis {
@@ -330,6 +358,7 @@ pub const ALL: &[Nemesis] = &[
         does: "power of one host fails: what was not synced is lost",
         needs: DISK,
         no_quorum: false,
+        costs_data: false,
         strike: disk::power_of_one,
     },
     Nemesis {
@@ -338,6 +367,7 @@ pub const ALL: &[Nemesis] = &[
         does: "power of all hosts fails in one moment",
         needs: DISK,
         no_quorum: true,
+        costs_data: false,
         strike: disk::power_of_all,
     },
     Nemesis {
@@ -346,6 +376,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node's disk does 20 writes a second",
         needs: DISK,
         no_quorum: false,
+        costs_data: false,
         strike: disk::slow,
     },
     Nemesis {
@@ -354,6 +385,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGSTOP of the leader for less than the election time",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: pause::short,
     },
     Nemesis {
@@ -362,6 +394,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGSTOP of the leader for longer than that",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: pause::leader,
     },
     Nemesis {
@@ -370,6 +403,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGSTOP of a follower",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: pause::follower,
     },
     Nemesis {
@@ -378,6 +412,7 @@ pub const ALL: &[Nemesis] = &[
         does: "SIGSTOP of the leader and its Asterisk",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: pause::host,
     },
     Nemesis {
@@ -386,6 +421,7 @@ pub const ALL: &[Nemesis] = &[
         does: "the leader gets 5 % of a processor",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: pause::starve,
     },
     Nemesis {
@@ -394,6 +430,7 @@ pub const ALL: &[Nemesis] = &[
         does: "the leader's wall clock jumps an hour ahead, then behind",
         needs: CLOCK,
         no_quorum: false,
+        costs_data: false,
         strike: clock::jump,
     },
     Nemesis {
@@ -402,6 +439,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a node's machine has been up for a day longer",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: clock::boot,
     },
     Nemesis {
@@ -410,6 +448,7 @@ pub const ALL: &[Nemesis] = &[
         does: "an Asterisk dies with its calls and comes back",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: asterisk::kill,
     },
     Nemesis {
@@ -418,6 +457,7 @@ pub const ALL: &[Nemesis] = &[
         does: "an Asterisk stands still and then acts late",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: asterisk::pause,
     },
     Nemesis {
@@ -426,6 +466,7 @@ pub const ALL: &[Nemesis] = &[
         does: "every connection to an ARI is reset",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: asterisk::reset,
     },
     Nemesis {
@@ -434,6 +475,7 @@ pub const ALL: &[Nemesis] = &[
         does: "an event socket is cut and cannot be opened",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: asterisk::events_cut,
     },
     Nemesis {
@@ -442,6 +484,7 @@ pub const ALL: &[Nemesis] = &[
         does: "an ARI answers two seconds late",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: asterisk::slow,
     },
     Nemesis {
@@ -450,6 +493,7 @@ pub const ALL: &[Nemesis] = &[
         does: "an ARI does what it is asked, and no answer arrives",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: asterisk::answers_lost,
     },
     Nemesis {
@@ -458,6 +502,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a follower is removed under load and added again",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: true,
         strike: rejoin::remove_and_add,
     },
     Nemesis {
@@ -466,6 +511,7 @@ pub const ALL: &[Nemesis] = &[
         does: "the leader is removed under load and added again",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: true,
         strike: rejoin::remove_leader,
     },
     Nemesis {
@@ -474,6 +520,7 @@ pub const ALL: &[Nemesis] = &[
         does: "a follower loses its disk and is replaced",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: true,
         strike: rejoin::wiped,
     },
     Nemesis {
@@ -482,6 +529,7 @@ pub const ALL: &[Nemesis] = &[
         does: "each node is stopped and started in turn",
         needs: PLAIN,
         no_quorum: false,
+        costs_data: false,
         strike: rolling::restart,
     },
     Nemesis {
@@ -490,6 +538,7 @@ pub const ALL: &[Nemesis] = &[
         does: "founded by the previous binary, then each node gets the new one",
         needs: PREVIOUS,
         no_quorum: false,
+        costs_data: false,
         strike: rolling::upgrade,
     },
 ];

@@ -55,8 +55,8 @@ fn strike<'a>(
                 arena.note(format!("the wire of {name} is whole again"));
                 let after = set(arena, name, Fault::None).await?;
                 if after == before {
-                    return Err(LabError::Refused(format!(
-                        "nothing passed the wire of {name}, so the fault had no effect"
+                    return Err(LabError::NoEffect(format!(
+                        "nothing passed the wire of {name}"
                     )));
                 }
                 Ok(())

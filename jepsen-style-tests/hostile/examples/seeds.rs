@@ -173,6 +173,22 @@ fn nodes(seeds: &mut Seeds) -> std::io::Result<()> {
         [&[7, 8][..], &log[..200.min(log.len())]].concat(),
     ];
     seeds.insert("segment", segments.to_vec());
+    let vote = read("raft/tests/golden/data-0.1.0/log/vote")?;
+    let votes = [
+        [&[0][..], &vote].concat(),
+        [&[1][..], &vote].concat(),
+        [&[1][..], b"HFVT\x01\0\0\0\0\0\0\0"].concat(),
+        [&[1][..], b"HFVT\x09\0\0\0\0\0\0\0"].concat(),
+    ];
+    seeds.insert("vote", votes.to_vec());
+    let node = read("raft/tests/golden/data-0.1.0/node.json")?;
+    let nodes = [
+        node,
+        b"{\"format\":2}".to_vec(),
+        b"{\"format\":1,\"id\":7,\"name\":\"a\",\"cluster_id\":null}".to_vec(),
+        b"{\"format\":1".to_vec(),
+    ];
+    seeds.insert("node_file", nodes.to_vec());
     let choices = (0..12u8).map(|n| {
         (0..250u32)
             .map(|k| (k * 37 + u32::from(n) * 101) as u8)

@@ -23,6 +23,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frame", store::frame),
     ("snapshot", store::snapshot),
     ("segment", store::segment),
+    ("vote", store::vote),
+    ("node_file", store::node_file),
     ("command", core::commands),
     ("apply", core::apply),
 ];

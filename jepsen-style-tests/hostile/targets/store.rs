@@ -75,3 +75,24 @@ pub fn segment(data: &[u8]) {
     let good = &file[..scan.good_len as usize];
     assert_eq!(doors::scan(good, 0, false).ok().flatten(), Some(scan));
 }
+
+/// A vote file. The first byte: bit 0 sets its checksum right.
+pub fn vote(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let mut bytes = rest.to_vec();
+    if first & 1 != 0 {
+        doors::seal_vote(&mut bytes);
+    }
+    if let Err(error) = doors::vote(&bytes) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// The `node.json` of a data folder.
+pub fn node_file(data: &[u8]) {
+    if let Err(error) = doors::node_file(data) {
+        assert!(!error.to_string().is_empty());
+    }
+}
