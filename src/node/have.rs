@@ -456,3 +456,40 @@ fn fail_cause(leg: &Leg, cause: Option<i64>) -> FailCause {
         _ => FailCause::Unreachable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_ari::decode;
+
+    /// The request's answer was lost, and the agent hung up before it could be made again.
+    #[test]
+    fn who_entered_the_bridge_was_bridged_whatever_became_of_the_answer() {
+        let leg = "hf-a-1-7-1-1001";
+        let mut have = Have {
+            place: Place::Stasis,
+            channel: "a-1.1".into(),
+            ..Have::default()
+        };
+        let agent = AgentId::new("1001").unwrap();
+        let (attempt, state) = (Attempt(1), LegState::Up);
+        have.legs.push(Leg::new(leg.into(), attempt, agent, state));
+        let channel = |kind: &str| {
+            let channel = format!(r#"{{"id":"{leg}","name":"PJSIP/1001-1","state":"Up"}}"#);
+            let bridge = r#"{"id":"hfb-a-7-1","bridge_type":"mixing","channels":[]}"#;
+            decode(&format!(
+                r#"{{"type":"{kind}","application":"QueueARI","cause":16,"cause_txt":"",
+                "channel":{channel},"bridge":{bridge}}}"#
+            ))
+        };
+        have.observe(&channel("ChannelDestroyed"));
+        assert!(!have.legs[0].bridged, "it never entered");
+
+        have.legs[0].state = LegState::Up;
+        have.observe(&channel("ChannelEnteredBridge"));
+        have.observe(&channel("ChannelLeftBridge"));
+        have.observe(&channel("ChannelDestroyed"));
+        assert!(matches!(have.legs[0].state, LegState::Ended(_)));
+        assert!(have.legs[0].bridged);
+    }
+}
