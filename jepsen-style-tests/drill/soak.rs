@@ -39,7 +39,7 @@ struct Sample {
 type Column = (&'static str, fn(&Sample) -> u64, u64, u64);
 
 const COLUMNS: [Column; 5] = [
-    ("memory, KiB", |sample| sample.rss_kib, 10, 6 * 1024),
+    ("memory, KiB", |sample| sample.rss_kib, 5, 6 * 1024),
     ("open files", |sample| sample.fds, 10, 8),
     (
         "data but the log",

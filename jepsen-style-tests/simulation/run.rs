@@ -42,30 +42,7 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
     world.begin();
     phases(&mut world);
     let history = world.watch.recorder().history();
-    // What was found on the way stopped the run, and its history is not whole.
-    let mut report = String::new();
-    if world.book.violation().is_none() {
-        let mut limits = Limits::simulation();
-        // A request for an announcement may itself be on its way for seconds, and be made again.
-        limits.position_ms += 10_000;
-        let verdict = judge(&history, &limits);
-        // That distribution resumes is shown by callers of every queue at every Asterisk, above;
-        // the judge does not know who is a member of which queue.
-        let counts = |it: &&Broken| !matches!(it.violation, Broke::NotResumed { .. });
-        if let Some(broken) = verdict.broken.iter().find(counts) {
-            let property = broken.violation.property();
-            let name = property.map_or("the history".into(), |it| format!("{it:?}"));
-            let what = format!("at {} ms: {}", broken.when.at_ms, broken.violation);
-            match property {
-                Some(Property::Heals) => world.book.overdue(&name, what),
-                _ => world.book.violated(&name, what),
-            }
-            report = verdict.report();
-            let names = verdict.broken_properties();
-            let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
-            report.push_str(&format!("\nbroken properties: {}", names.join(" ")));
-        }
-    }
+    let report = judged(&world, &history);
     Outcome {
         violation: world.book.violation(),
         trace: world.book.trace(),
@@ -75,6 +52,39 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
         history,
         report,
     }
+}
+
+/// What the judge says of what was seen, if he finds something. What was found on the way stopped the
+/// run, and stays the first violation; his word is added.
+fn judged(world: &World, history: &History) -> String {
+    let mut limits = Limits::simulation();
+    // A request for an announcement may itself be on its way for seconds, and be made again.
+    limits.position_ms += 10_000;
+    if world.book.violation().is_some() {
+        // There may have been too little of everything.
+        limits.demands.clear();
+    }
+    let verdict = judge(history, &limits);
+    // That distribution resumes is shown by callers of every queue at every Asterisk; the judge does
+    // not know who is a member of which queue.
+    let counts = |it: &&Broken| !matches!(it.violation, Broke::NotResumed { .. });
+    let Some(broken) = verdict.broken.iter().find(counts) else {
+        return String::new();
+    };
+    let property = broken.violation.property();
+    let name = property.map_or("the history".into(), |it| format!("{it:?}"));
+    let what = format!("at {} ms: {}", broken.when.at_ms, broken.violation);
+    match property {
+        Some(Property::Heals) => world.book.overdue(&name, what),
+        _ => world.book.violated(&name, what),
+    }
+    let names = verdict.broken_properties();
+    let names: Vec<String> = names.iter().map(|it| format!("{it:?}")).collect();
+    format!(
+        "{}\nbroken properties: {}",
+        verdict.report(),
+        names.join(" ")
+    )
 }
 
 fn phases(world: &mut World) {
@@ -161,7 +171,7 @@ fn declared(world: &World) -> Vec<AdminOp> {
             announce_ms: settings.announce.frequency_ms,
             announce_first_ms: settings.announce.first_after_ms,
             announce_min_ms: settings.announce.min_frequency_ms,
-            announce_always: false,
+            announce_always: true,
             periodic_ms: settings.announce.periodic_frequency_ms,
             announce_limit: 0,
             dialplan: settings.connect == Connect::Dialplan,

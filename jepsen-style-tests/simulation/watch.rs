@@ -37,8 +37,8 @@ struct Watched {
     at: Asterisk,
     entered: bool,
     state: CallerState,
-    /// The last prompt began to tell a position.
-    counts: bool,
+    /// When the last prompt began to tell a position.
+    counts: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -144,7 +144,7 @@ impl Watch {
             at: at.clone(),
             entered,
             state,
-            counts: false,
+            counts: None,
         };
         self.callers.insert(serial, watched);
         entered
@@ -320,14 +320,18 @@ impl Watch {
             return;
         };
         let media = text(&playback["media_uri"]);
-        let counted = watched.counts && media.starts_with("number:");
-        watched.counts = media == "sound:queue-thereare";
+        let now = self.recorder.now_ms();
+        let counted = watched.counts.filter(|_| media.starts_with("number:"));
+        watched.counts = (media == "sound:queue-thereare").then_some(now);
         let position = match media.strip_prefix("number:") {
-            Some(number) if counted => number.parse().ok(),
+            Some(number) if counted.is_some() => number.parse().ok(),
             _ => (media == "sound:queue-youarenext").then_some(1),
         };
         if let Some(position) = position {
-            self.caller(&id, CallerSaw::Heard { position });
+            let saw = CallerSaw::Heard { position };
+            let seen = Seen::Caller { id, saw };
+            self.book.tell(format_args!("saw {seen:?}"));
+            self.source.saw_at(counted.unwrap_or(now), seen);
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct Leg {
     pub hung_up: bool,
     /// It ended while the caller's channel was still there.
     pub ended_first: bool,
-    /// It was in the bridge with the caller when it ended.
+    /// It was in the bridge with the caller.
     pub bridged: bool,
     /// Last word of the `Dial` events.
     pub dialstatus: String,
@@ -301,6 +301,8 @@ impl Have {
         }
         match event {
             Event::StasisStart { .. } => leg.state = LegState::Up,
+            // The answer to the request that put it there may be lost, or still to come.
+            Event::ChannelEnteredBridge { .. } => leg.bridged = true,
             Event::ChannelStateChange { channel }
                 if channel.state == ChannelState::Ringing && leg.state != LegState::Up =>
             {
@@ -313,7 +315,7 @@ impl Have {
                 };
                 leg.ended_first = caller_there;
                 leg.state = LegState::Ended(fail_cause(leg, cause));
-                leg.bridged = bridged;
+                leg.bridged |= bridged;
                 if let Some(bridge) = self.bridge.as_mut().filter(|_| bridged) {
                     bridge.with = None;
                 }
@@ -390,7 +392,7 @@ impl Have {
         for leg in &mut self.legs {
             if leg.lives() && !legs.iter().any(|(channel, ..)| *channel == leg.channel) {
                 leg.state = LegState::Ended(fail_cause(leg, Some(16)));
-                leg.bridged = with.as_ref() == Some(&leg.channel);
+                leg.bridged |= with.as_ref() == Some(&leg.channel);
             }
         }
         for (channel, key, state) in legs {

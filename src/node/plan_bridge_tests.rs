@@ -108,3 +108,19 @@ fn who_is_sent_away_without_a_quorum_leaves_no_bridge_behind() {
     let steps = plan(Some(CALL), &Want::Away, &have);
     assert!(steps.contains(&Step::DropBridge), "{steps:?}");
 }
+
+#[test]
+fn who_was_in_the_bridge_has_talked_whatever_became_of_the_answer() {
+    let mut have = found(Vec::new());
+    let leg = Leg::new("leg".into(), ATTEMPT, agent(), LegState::Up);
+    have.legs.push(leg);
+    for kind in ["ChannelEnteredBridge", "ChannelDestroyed"] {
+        let event = format!(
+            r#"{{"type":"{kind}","cause":16,"bridge":{{"id":"hfb-a-7-1"}},
+                "channel":{{"id":"leg","name":"PJSIP/1001-1","state":"Up"}}}}"#
+        );
+        have.observe(&holdfast_ari::decode(&event));
+    }
+    let (call, attempt, by) = (CALL, ATTEMPT, EndedBy::Agent);
+    assert_eq!(proposed(&have), [Command::CallEnd { call, attempt, by }]);
+}

@@ -106,7 +106,7 @@ impl Local {
 }
 
 /// A position that had to wait so long for another prompt to end is told only if it is still right.
-const POSITION_MS: u64 = 1_500;
+const POSITION_MS: u64 = 250;
 
 /// Whether an announcement, the last of which `played` was played, is worth playing now.
 fn worth_telling(state: &State, call: &Call, it: &Announcement, played: u32) -> bool {
@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(told(&state, 0), Some(2));
         assert_eq!(told(&state, 1), None, "it was played");
         let (call, reason) = (CallId(1), LeaveReason::HungUp);
-        apply(&mut state, 2_000, Command::CallerLeave { call, reason });
+        apply(&mut state, 1_200, Command::CallerLeave { call, reason });
         assert_eq!(told(&state, 0), Some(2), "it was right a moment ago");
         apply(&mut state, 2_600, Command::Tick);
         assert_eq!(told(&state, 0), None);

@@ -134,7 +134,12 @@ fn right(
     stands: &Stands,
     found: &mut Findings,
 ) {
-    let (from, to) = (when.early().saturating_sub(limits.position_ms), when.late());
+    let (mut from, to) = (when.early().saturating_sub(limits.position_ms), when.late());
+    // A node that hears of nothing new tells what it knew last.
+    let before = from.saturating_sub(limits.failover_ms);
+    if story.faulty(before, to) {
+        from = before.saturating_sub(story.fault_ms(before, to, |fault| fault.no_quorum));
+    }
     let known = stands.get(id).map_or(&[][..], Vec::as_slice);
     let mut were = Vec::new();
     for (place, (since, position)) in known.iter().enumerate() {
