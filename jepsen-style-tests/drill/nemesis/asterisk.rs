@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cut::{filter, unfilter};
+use super::cut::filter;
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 use crate::judge::history::AsteriskSaw;
@@ -65,9 +65,9 @@ pub fn reset(arena: &mut Arena) -> Strike<'_> {
             "tcp dport {} counter reject with tcp reset",
             crate::lab::PROXY_PORT
         );
-        filter(arena, name, "input", &rule)?;
+        let healing = filter(arena, name, "input", &rule)?;
         tokio::time::sleep(RESETS_FOR).await;
-        unfilter(name).heal(arena).await?;
+        healing.heal(arena).await?;
         Ok(Healing::none())
     })
 }

@@ -2,10 +2,11 @@
 //!
 //! Media and the observer are not touched: the cuts are at the switch, or name the other host.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 use crate::lab::LabError;
-use crate::lab::cluster::NAMES;
 
 /// `to` drops what `from` sends, in its own packet filter.
 pub fn one_way(arena: &mut Arena) -> Strike<'_> {
@@ -15,8 +16,7 @@ pub fn one_way(arena: &mut Arena) -> Strike<'_> {
         arena.note(format!("{to} drops what {from} sends"));
         arena.aim(&[from, to]);
         let rule = format!("ip saddr {address} counter drop");
-        filter(arena, to, "input", &rule)?;
-        Ok(unfilter(to))
+        filter(arena, to, "input", &rule)
     })
 }
 
@@ -26,8 +26,7 @@ pub fn at_switch(arena: &mut Arena) -> Strike<'_> {
         let (from, to) = arena.two();
         arena.note(format!("the switch loses what goes from {from} to {to}"));
         arena.aim(&[from, to]);
-        switch_drops(arena, &[(from, to)])?;
-        Ok(switch_heals())
+        switch_drops(arena, &[(from, to)])
     })
 }
 
@@ -37,8 +36,7 @@ pub fn bridge(arena: &mut Arena) -> Strike<'_> {
         let (one, other) = arena.two();
         arena.note(format!("{one} and {other} do not reach each other"));
         arena.aim(&[one, other]);
-        switch_drops(arena, &[(one, other), (other, one)])?;
-        Ok(switch_heals())
+        switch_drops(arena, &[(one, other), (other, one)])
     })
 }
 
@@ -78,56 +76,63 @@ fn port(arena: &Arena, name: &str, state: &str) -> Result<(), LabError> {
         .map(drop)
 }
 
-/// One more rule in the packet filter of a host.
-pub(super) fn filter(arena: &Arena, host: &str, hook: &str, rule: &str) -> Result<(), LabError> {
+/// One more rule in the packet filter of a host; healed by taking it out again.
+pub(super) fn filter(
+    arena: &Arena,
+    host: &'static str,
+    hook: &str,
+    rule: &str,
+) -> Result<Healing, LabError> {
+    let table = table("inet");
     let rules = format!(
-        "table inet nemesis {{\n chain {hook} {{\n  type filter hook {hook} priority -10; policy accept;\n  \
+        "table {table} {{\n chain {hook} {{\n  type filter hook {hook} priority -10; policy accept;\n  \
          {rule}\n }}\n}}"
     );
-    arena.hosts.on(host, "nft", &[&rules]).map(drop)
-}
-
-/// All rules of [`filter`] go.
-pub(super) fn unfilter(host: &'static str) -> Healing {
-    Healing::by(move |arena| {
+    arena.hosts.on(host, "nft", &[&rules])?;
+    Ok(Healing::by(move |arena| {
         Box::pin(async move {
             arena.note(format!("the packet filter of {host} is open"));
-            let rules = arena.hosts.on(host, "nft", &["list table inet nemesis"])?;
-            let delete = ["delete table inet nemesis"];
-            arena.hosts.on(host, "nft", &delete)?;
+            let (list, delete) = (
+                format!("list table {table}"),
+                format!("delete table {table}"),
+            );
+            let rules = arena.hosts.on(host, "nft", &[&list])?;
+            arena.hosts.on(host, "nft", &[&delete])?;
             met(&rules)
         })
-    })
+    }))
 }
 
-fn switch_drops(arena: &Arena, ways: &[(&str, &str)]) -> Result<(), LabError> {
+fn switch_drops(arena: &Arena, ways: &[(&str, &str)]) -> Result<Healing, LabError> {
     let drops: Vec<String> = ways
         .iter()
         .map(|(from, to)| format!("iifname p-{from} oifname p-{to} counter drop"))
         .collect();
+    let table = table("bridge");
     let rules = format!(
-        "table bridge nemesis {{\n chain forward {{\n  type filter hook forward priority 0; policy accept;\n  \
+        "table {table} {{\n chain forward {{\n  type filter hook forward priority 0; policy accept;\n  \
          {}\n }}\n}}",
         drops.join("\n  ")
     );
-    arena.hosts.on_switch("nft", &[&rules]).map(drop)
-}
-
-fn switch_heals() -> Healing {
-    Healing::by(|arena| {
+    arena.hosts.on_switch("nft", &[&rules])?;
+    Ok(Healing::by(move |arena| {
         Box::pin(async move {
-            arena.note(format!(
-                "the switch passes everything on again among {}",
-                NAMES.join(", ")
-            ));
-            let rules = arena
-                .hosts
-                .on_switch("nft", &["list table bridge nemesis"])?;
-            let delete = ["delete table bridge nemesis"];
-            arena.hosts.on_switch("nft", &delete)?;
+            arena.note("the switch passes on again what it lost");
+            let (list, delete) = (
+                format!("list table {table}"),
+                format!("delete table {table}"),
+            );
+            let rules = arena.hosts.on_switch("nft", &[&list])?;
+            arena.hosts.on_switch("nft", &[&delete])?;
             met(&rules)
         })
-    })
+    }))
+}
+
+/// A table that no other strike has: two may be at one place.
+fn table(family: &str) -> String {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    format!("{family} nemesis{}", SERIAL.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Demands that a rule met at least one packet, by its counter.

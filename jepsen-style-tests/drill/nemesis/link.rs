@@ -1,6 +1,6 @@
 //! Links between hosts that lose, reset or crawl.
 
-use super::cut::{filter, unfilter};
+use super::cut::filter;
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 
@@ -11,8 +11,7 @@ pub fn loss(arena: &mut Arena) -> Strike<'_> {
         arena.aim(&[host]);
         arena.note(format!("{host} loses 20 % of what comes over the switch"));
         let rule = "iifname eth0 numgen random mod 100 < 20 counter drop";
-        filter(arena, host, "input", rule)?;
-        Ok(unfilter(host))
+        filter(arena, host, "input", rule)
     })
 }
 
@@ -25,8 +24,7 @@ pub fn reset(arena: &mut Arena) -> Strike<'_> {
             "{host} resets what it sends over the switch by TCP"
         ));
         let rule = "oifname eth0 meta l4proto tcp counter reject with tcp reset";
-        filter(arena, host, "output", rule)?;
-        Ok(unfilter(host))
+        filter(arena, host, "output", rule)
     })
 }
 
