@@ -275,7 +275,7 @@ fn small_files() -> Vec<Entry> {
         ("[]", "damaged"),
         ("{\"format\":\"1\"}", "damaged"),
         ("{\"format\":-1}", "damaged"),
-        ("{\"format\":2,\"x\":1}", "newer"),
+        ("{\"format\":3,\"x\":1}", "newer"),
         ("{\"format\":1}", "damaged"),
         ("{\"format\":1,\"id\":-1,\"name\":\"a\"}", "damaged"),
         (
