@@ -32,6 +32,8 @@ mod plan;
 #[cfg(test)]
 mod plan_bridge_tests;
 #[cfg(test)]
+mod plan_late_tests;
+#[cfg(test)]
 mod plan_tests;
 #[cfg(feature = "planted")]
 pub mod planted;

@@ -91,6 +91,11 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
         if let (Some(call), true) = (call, have.left() && matches!(want, Want::Leave(_))) {
             steps.push(Step::Propose(Command::CallReleased { call }));
         }
+        if let (Some(call), Want::Talk { attempt, .. }, true) = (call, want, have.left()) {
+            // An answer was granted late, when the caller had gone: nobody else frees the agent.
+            let (attempt, by) = (*attempt, EndedBy::Failure);
+            steps.push(Step::Propose(Command::CallEnd { call, attempt, by }));
+        }
         let_go(leave, have, &mut steps);
         return steps;
     }
