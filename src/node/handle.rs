@@ -129,6 +129,9 @@ impl Handle {
                 name: "cluster",
                 ok: status.health.healthy && quorum,
                 detail: match (&status.leader, quorum) {
+                    _ if !status.health.healthy && !quorum => {
+                        format!("{}; no leader was heard of lately", status.health.reason)
+                    }
                     _ if !status.health.healthy => status.health.reason.clone(),
                     (Some(leader), true) => format!("leader {leader}, term {}", status.term),
                     _ => "no leader was heard of lately; check the other nodes and the network"

@@ -210,6 +210,7 @@ impl Pbx {
         let Some(channel) = self.channels.get_mut(&ch) else {
             return false;
         };
+        let by_dialplan = matches!(channel.place, Place::Dialplan);
         channel.place = Place::Stasis {
             app: app.to_owned(),
         };
@@ -220,7 +221,9 @@ impl Pbx {
             .join(",");
         // As Asterisk tells of every application of the dialplan. Ours is not interested yet.
         let entered = json!({ "dialplan_app": "Stasis", "dialplan_app_data": channel.app_data });
-        self.channel_event(ch, "ChannelDialplan", entered);
+        if by_dialplan {
+            self.channel_event(ch, "ChannelDialplan", entered);
+        }
         self.add_interest(ch, app);
         self.stasis_event(ch, app, "StasisStart", json!({ "args": args }));
         self.hearing_changed(ch);
