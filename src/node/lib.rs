@@ -26,6 +26,7 @@ mod handle;
 mod have;
 mod ingest;
 mod join;
+mod kept;
 mod legs;
 mod machine;
 mod plan;

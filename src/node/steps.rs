@@ -60,6 +60,8 @@ impl Caller {
         let channel = self.channel.id.clone();
         match step {
             Step::Propose(fact) => self.note(fact),
+            Step::KeepTalk(agent) => self.learn_queue_and_keep(agent).await?,
+            Step::TalkOver => self.note_end_of_talk(),
             Step::Join => {
                 if self.join.is_none() {
                     match join::read(&ari, &self.ctx.pbx, &self.channel, &self.args).await? {
@@ -151,7 +153,8 @@ impl Caller {
             }
             Step::Bridge { attempt, channel } => self.bridge(attempt, &channel).await?,
             Step::DropBridge => {
-                if let (Some(bridge), Some(call)) = (&self.have.bridge, self.call) {
+                let call = self.call.or(self.have.kept);
+                if let (Some(bridge), Some(call)) = (&self.have.bridge, call) {
                     let id = bridge_id(&self.ctx.pbx, call, bridge.attempt);
                     skip_gone(&ari.destroy_bridge(id.as_str()).await)?;
                 }
@@ -575,6 +578,8 @@ fn name(step: &Step) -> &'static str {
     match step {
         Step::Join => "join",
         Step::Propose(_) => "propose",
+        Step::KeepTalk(_) => "keep_talk",
+        Step::TalkOver => "talk_over",
         Step::StartMusic(_) => "start_music",
         Step::StopMusic => "stop_music",
         Step::Announce { .. } => "announce",

@@ -1,0 +1,299 @@
+//! Two people talk while nobody sees their Asterisk for so long that the cluster gives their call up.
+//! Whatever the books say, they are not torn apart, and nobody else rings the agent.
+//!
+//! The queue rings phones that are in use (`ring_in_use`): what is said of a phone protects nobody here.
+
+mod support;
+
+use holdfast_acd::Event;
+use holdfast_acd::agent::Hand;
+use holdfast_acd::settings::{QueueSettings, Strategy};
+use holdfast_acd::{PbxId, State};
+use holdfast_node::config::Span;
+use holdfast_sim::{CallSpec, Caller, CallerState, EndedBy, Habit, Hearing, Phone};
+use support::*;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+/// Place of node `b`, beside whose Asterisk they talk.
+const B: usize = 1;
+/// An agent of the Asterisk `a`, whose leg is one of `b`.
+const AGENT: &str = "1001";
+
+const ANSWERS: Habit = Habit::Answer {
+    after_ms: 10,
+    talk_ms: None,
+};
+
+struct Scene {
+    cluster: Cluster,
+    phone: Phone,
+    talker: Caller,
+    /// Waits at the same Asterisk.
+    waiting: Caller,
+}
+
+impl Scene {
+    async fn begin() -> Scene {
+        log();
+        let cluster = Cluster::start_with(&NAMES, |config| {
+            config.timing.node_lost_after = Span::ms(2_000);
+            config.timing.no_quorum_after = Span::ms(20_000);
+        })
+        .await;
+        let settings = QueueSettings {
+            ring_time_ms: 30_000,
+            strategy: Strategy::RrMemory,
+            ring_in_use: true,
+            ..QueueSettings::default()
+        };
+        cluster.queue("support", settings).await;
+        let phone = cluster.nodes[0].sim.phone(AGENT, ANSWERS);
+        cluster.agent(AGENT, "a", &["support"]).await;
+        let talker = call(&cluster, B, "5550000");
+        talks(&cluster, B, &talker).await;
+        phone.set_habit(Habit::NoAnswer);
+        let waiting = call(&cluster, B, "5550001");
+        for node in &cluster.nodes {
+            node.until("one talks and one waits", |state| {
+                state.calls().count() == 2 && line(state) == ["5550001"]
+            })
+            .await;
+        }
+        Scene {
+            cluster,
+            phone,
+            talker,
+            waiting,
+        }
+    }
+
+    fn b(&self) -> &TestNode {
+        &self.cluster.nodes[B]
+    }
+
+    /// Until the others have given the Asterisk of `b` up, and the agent with it.
+    async fn given_up(&self) {
+        self.cluster.nodes[0]
+            .until("b is given up", |state| {
+                state.calls().all(|call| call.pbx.as_str() != "b") && is_free(state)
+            })
+            .await;
+    }
+
+    async fn held(&self) {
+        self.b().until("the agent is held", is_held).await;
+    }
+
+    fn talk_goes_on(&self) {
+        assert_eq!(self.talker.state(), CallerState::Talking);
+        let heard = heard(&self.talker);
+        assert!(
+            matches!(heard.last(), Some(Hearing::Bridged { .. })),
+            "{heard:?}"
+        );
+    }
+
+    /// The agent hangs up: the caller is let go as after any talk, and the next one is served.
+    async fn ends_well(self) {
+        let Scene {
+            cluster,
+            phone,
+            talker,
+            waiting,
+        } = self;
+        phone.set_habit(ANSWERS);
+        phone.hang_up();
+        let end = tokio::time::timeout(LONG, talker.ended());
+        let end = end.await.expect("let go in time");
+        assert_eq!((end.by, end.talked_to.len()), (EndedBy::Ari, 1));
+        talks(&cluster, B, &waiting).await;
+        waiting.hang_up();
+        for node in &cluster.nodes {
+            empty(&node.sim).await;
+            released(node).await;
+            node.until("the agent is free", is_free).await;
+        }
+        assert_eq!((phone.answered(), phone.max_concurrent()), (2, 1));
+        cluster.stop().await;
+    }
+}
+
+fn call(cluster: &Cluster, at: usize, number: &str) -> Caller {
+    let spec = CallSpec::new("q-support", number);
+    cluster.nodes[at].sim.place_call(spec)
+}
+
+async fn talks(cluster: &Cluster, at: usize, caller: &Caller) {
+    until(&cluster.nodes[at].sim, "they talk", |_| {
+        caller.talking_to().as_deref() == Some(AGENT)
+    })
+    .await;
+}
+
+fn hand(state: &State) -> Hand {
+    state.agent(&agent(AGENT)).unwrap().hand.clone()
+}
+
+fn is_free(state: &State) -> bool {
+    hand(state) == Hand::Free
+}
+
+fn is_held(state: &State) -> bool {
+    matches!(hand(state), Hand::Talking { pbx, .. } if pbx == PbxId::new("b").unwrap())
+}
+
+/// Numbers of those in line, from the head.
+fn line(state: &State) -> Vec<String> {
+    let line = state.queue(&queue("support")).map(|q| q.line.iter());
+    let calls = line.into_iter().flatten().map(|place| place.call);
+    calls
+        .map(|call| state.call(call).unwrap().number.clone())
+        .collect()
+}
+
+/// Ends of calls by the number of their caller, and whether a caller got an old place back.
+fn ends_and_returns(node: &TestNode, number: &str) -> (Vec<&'static str>, Vec<bool>) {
+    let journal = node.handle().raft().journal().since(0, 10_000).unwrap();
+    let (mut calls, mut ends, mut joins) = (Vec::new(), Vec::new(), Vec::new());
+    for record in &journal {
+        match &record.event {
+            Event::CallJoined {
+                call,
+                number: it,
+                resumed,
+                ..
+            } if it == number => {
+                calls.push(*call);
+                joins.push(*resumed);
+            }
+            Event::CallLeft { call, outcome, .. } if calls.contains(call) => {
+                ends.push(outcome.word());
+            }
+            _ => {}
+        }
+    }
+    (ends, joins)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_talk_that_was_given_up_goes_on_when_its_node_is_back_and_nobody_rings_the_agent() {
+    let mut scene = Scene::begin().await;
+    scene.cluster.nodes[B].kill().await;
+    scene.given_up().await;
+    scene.cluster.nodes[B].start().await;
+    scene.b().connected().await;
+    scene.held().await;
+    scene.talk_goes_on();
+    // Who waited has the old place back, before a caller of another Asterisk, and waits on.
+    let other = call(&scene.cluster, 0, "5550002");
+    scene
+        .b()
+        .until("both wait", |state| line(state) == ["5550001", "5550002"])
+        .await;
+    let first = ends_and_returns(scene.b(), "5550000");
+    assert_eq!(first, (vec!["answered"], vec![false]), "one call, one end");
+    let second = ends_and_returns(scene.b(), "5550001");
+    assert_eq!(second, (vec!["lost"], vec![false, true]));
+    let metrics = scene.b().handle().metrics();
+    assert_eq!((metrics.talks_kept, metrics.legs_stale), (1, 0));
+
+    // It is kept over one more restart, and over the loss of the event socket.
+    scene.cluster.nodes[B].kill().await;
+    scene.cluster.nodes[B].start().await;
+    scene.b().connected().await;
+    scene.b().sim.cut_websockets();
+    let mut ari = scene.b().handle().ari_watch();
+    let again = tokio::time::timeout(LONG, ari.wait_for(|it| it.connected && it.reconnects > 0));
+    again.await.expect("connected again").unwrap();
+    scene.held().await;
+    scene.talk_goes_on();
+    other.hang_up();
+    scene.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_cut_off_for_too_long_does_not_end_the_talks_that_it_never_left() {
+    let scene = Scene::begin().await;
+    scene.b().faults.isolate(true);
+    scene.given_up().await;
+    scene.b().faults.heal();
+    scene.held().await;
+    scene
+        .b()
+        .until("who waited is back in line", |state| {
+            line(state) == ["5550001"]
+        })
+        .await;
+    scene.talk_goes_on();
+    // This time the caller hangs up first.
+    scene.talker.hang_up();
+    scene.phone.set_habit(ANSWERS);
+    talks(&scene.cluster, B, &scene.waiting).await;
+    scene.waiting.hang_up();
+    for node in &scene.cluster.nodes {
+        empty(&node.sim).await;
+        released(node).await;
+        node.until("the agent is free", is_free).await;
+    }
+    assert_eq!(scene.phone.max_concurrent(), 1);
+    scene.cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_who_took_another_call_meanwhile_keeps_both_and_is_held_after_it() {
+    let mut scene = Scene::begin().await;
+    scene.cluster.nodes[B].kill().await;
+    scene.given_up().await;
+    scene.phone.set_habit(ANSWERS);
+    let other = call(&scene.cluster, 0, "5550002");
+    talks(&scene.cluster, 0, &other).await;
+    scene.phone.set_habit(Habit::NoAnswer);
+    scene.cluster.nodes[B].start().await;
+    scene.b().connected().await;
+    scene
+        .b()
+        .until("who waited is back in line", |state| {
+            line(state) == ["5550001"]
+        })
+        .await;
+    scene.talk_goes_on();
+    assert_eq!(other.state(), CallerState::Talking);
+    other.hang_up();
+    scene.held().await;
+    scene.talk_goes_on();
+    scene.talker.hang_up();
+    scene.phone.set_habit(ANSWERS);
+    talks(&scene.cluster, B, &scene.waiting).await;
+    scene.waiting.hang_up();
+    for node in &scene.cluster.nodes {
+        empty(&node.sim).await;
+        released(node).await;
+    }
+    scene.cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_who_hung_up_while_nobody_looked_leaves_no_caller_alone_in_a_bridge() {
+    let mut scene = Scene::begin().await;
+    scene.cluster.nodes[B].kill().await;
+    scene.given_up().await;
+    scene.phone.hang_up();
+    until(&scene.b().sim, "the leg is gone", |sim| {
+        legs(sim).is_empty()
+    })
+    .await;
+    scene.cluster.nodes[B].start().await;
+    let end = tokio::time::timeout(LONG, scene.talker.ended());
+    assert_eq!(end.await.expect("let go in time").by, EndedBy::Ari);
+    let (ends, joins) = ends_and_returns(scene.b(), "5550000");
+    assert_eq!((ends, joins.len()), (vec!["answered"], 1), "joined once");
+    scene.phone.set_habit(ANSWERS);
+    talks(&scene.cluster, B, &scene.waiting).await;
+    scene.waiting.hang_up();
+    for node in &scene.cluster.nodes {
+        empty(&node.sim).await;
+        released(node).await;
+        node.until("the agent is free", is_free).await;
+    }
+    scene.cluster.stop().await;
+}
