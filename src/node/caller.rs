@@ -272,8 +272,10 @@ impl Caller {
 
     /// Without a leader for too long, who waits goes to the fallback of the queue.
     fn fall_back_without_quorum(&mut self, wanted: &Want) {
+        // Who sees nothing of the state takes for waiting whoever does not talk.
+        let blind = *self.sight.borrow() == Sight::Blind;
         let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
-            || (self.call.is_none() && *wanted == Want::Nothing);
+            || ((self.call.is_none() || blind) && *wanted == Want::Nothing);
         let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
         self.fallback_at = None;
         if *self.quorum.borrow() || !waits || !here {

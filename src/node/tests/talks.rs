@@ -34,10 +34,14 @@ struct Scene {
 
 impl Scene {
     async fn begin() -> Scene {
+        Scene::begin_with(20_000).await
+    }
+
+    async fn begin_with(no_quorum_after_ms: u64) -> Scene {
         log();
         let cluster = Cluster::start_with(&NAMES, |config| {
             config.timing.node_lost_after = Span::ms(2_000);
-            config.timing.no_quorum_after = Span::ms(20_000);
+            config.timing.no_quorum_after = Span::ms(no_quorum_after_ms);
         })
         .await;
         let settings = QueueSettings {
@@ -295,5 +299,53 @@ async fn an_agent_who_hung_up_while_nobody_looked_leaves_no_caller_alone_in_a_br
         released(node).await;
         node.until("the agent is free", is_free).await;
     }
+    scene.cluster.stop().await;
+}
+
+/// Without a majority the replica may be old and nothing is written: who talks is seen in Asterisk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_a_restart_and_a_lost_event_socket_end_no_talk() {
+    let mut scene = Scene::begin_with(2_000).await;
+    for other in [0, 2] {
+        scene.cluster.nodes[other].kill().await;
+    }
+    // First a process that knows who talks; then a new one, which has to look.
+    scene.b().sim.cut_websockets();
+    let gone = tokio::time::timeout(LONG, scene.waiting.ended());
+    let end = gone.await.expect("to the fallback in time");
+    let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
+    assert_eq!(status, Some("NOQUORUM"));
+    scene.talk_goes_on();
+
+    scene.cluster.nodes[B].kill().await;
+    scene.cluster.nodes[B].start().await;
+    until(&scene.b().sim, "the event socket is open", |sim| {
+        sim.app_connected("QueueARI")
+    })
+    .await;
+    let late = call(&scene.cluster, B, "5550003");
+    let gone = tokio::time::timeout(LONG, late.ended());
+    let end = gone.await.expect("to the fallback in time");
+    let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
+    assert_eq!(status, Some("NOQUORUM"));
+    scene.talk_goes_on();
+
+    // The call is known to the state: with the majority it is one again.
+    for other in [0, 2] {
+        scene.cluster.nodes[other].start().await;
+    }
+    scene.b().connected().await;
+    scene.talk_goes_on();
+    scene.phone.set_habit(ANSWERS);
+    scene.phone.hang_up();
+    let end = tokio::time::timeout(LONG, scene.talker.ended());
+    assert_eq!(end.await.expect("let go in time").by, EndedBy::Ari);
+    for node in &scene.cluster.nodes {
+        empty(&node.sim).await;
+        released(node).await;
+        node.until("the agent is free", is_free).await;
+    }
+    let (ends, joins) = ends_and_returns(scene.b(), "5550000");
+    assert_eq!((ends, joins.len()), (vec!["answered"], 1));
     scene.cluster.stop().await;
 }
