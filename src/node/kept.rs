@@ -145,3 +145,124 @@ impl Caller {
         ChannelId::new(self.channel.id.as_str()).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::have::{Leg, LegState};
+    use crate::legs::LegKey;
+    use crate::plan::plan;
+
+    const CALLER: &str = "a-1.1";
+    const CALL: CallId = CallId(7);
+
+    fn leg(attempt: u32) -> (String, LegKey, LegState) {
+        let agent = AgentId::new("1001").unwrap();
+        let attempt = Attempt(attempt);
+        let key = LegKey {
+            epoch: 1,
+            call: CALL,
+            attempt,
+            agent,
+        };
+        (format!("hf-a-1-7-{attempt}-1001"), key, LegState::Up)
+    }
+
+    /// A caller found in the bridge of attempt 1, with these legs in Asterisk and the first of them
+    /// in the bridge.
+    fn found(legs: Vec<(String, LegKey, LegState)>) -> Have {
+        let first = legs.iter().map(|(channel, ..)| channel.clone());
+        let members = first.take(1).chain([CALLER.into()]).collect();
+        let mut have = Have {
+            channel: CALLER.into(),
+            ..Have::default()
+        };
+        have.compared(Found {
+            legs,
+            bridges: vec![(Attempt(1), members)],
+            kept: Some(CALL),
+            ..Found::default()
+        });
+        have
+    }
+
+    fn steps(have: &Have, hold: bool) -> Vec<Step> {
+        let leave = leave_after_talk(None);
+        plan(None, &Want::TalkOn { leave, hold }, have)
+    }
+
+    #[test]
+    fn who_talks_is_left_alone_and_only_the_agent_is_held() {
+        let have = found(vec![leg(1)]);
+        let agent = AgentId::new("1001").unwrap();
+        assert_eq!(steps(&have, true), [Step::KeepTalk(agent)]);
+        assert_eq!(steps(&have, false), []);
+        let stray = steps(&found(vec![leg(1), leg(2)]), false);
+        let (channel, reason) = (leg(2).0, HangupReason::Normal);
+        assert_eq!(stray, [Step::HangUpLeg { channel, reason }]);
+    }
+
+    #[test]
+    fn when_the_agent_is_gone_the_caller_is_let_go_and_never_joins() {
+        let over = [Step::DropBridge, Step::TalkOver, Step::HangUpCaller];
+        assert_eq!(steps(&found(Vec::new()), false), over);
+        let mut have = found(vec![leg(1)]);
+        have.legs[0].state = LegState::Ended(holdfast_acd::command::FailCause::Rejected);
+        assert_eq!(steps(&have, false), over);
+        have.let_go = true;
+        have.bridge = None;
+        assert_eq!(steps(&have, false), [Step::TalkOver], "and once");
+    }
+
+    #[test]
+    fn when_the_caller_is_gone_the_agents_leg_is_hung_up() {
+        let mut have = found(vec![leg(1)]);
+        have.place = Place::Gone;
+        let (channel, reason) = (leg(1).0, HangupReason::Normal);
+        let hang_up = Step::HangUpLeg { channel, reason };
+        let over = [hang_up, Step::DropBridge, Step::TalkOver];
+        assert_eq!(steps(&have, false), over);
+    }
+
+    #[test]
+    fn only_a_caller_in_a_bridge_of_ours_is_in_a_talk_and_known_calls_are_left_to_others() {
+        let seen = || {
+            let bridge = |members: &[&str]| {
+                let members = members.iter().map(ToString::to_string).collect();
+                vec![(Attempt(1), members)]
+            };
+            let mut seen = Seen::default();
+            for caller in [CALLER, "a-1.2", "a-1.3"] {
+                seen.callers.insert(caller.into(), Default::default());
+            }
+            seen.legs.insert(CALL, vec![leg(1)]);
+            let leg = leg(1).0;
+            seen.bridges.insert(CALL, bridge(&[&leg, CALLER]));
+            seen.bridges.insert(CallId(8), bridge(&["a-1.2"]));
+            seen.bridges.insert(CallId(9), bridge(&[]));
+            seen
+        };
+        let mut rest = seen();
+        let talks = in_talk(&mut rest, |call| call == CallId(8));
+        assert_eq!(talks.keys().collect::<Vec<_>>(), [CALLER]);
+        assert_eq!(talks[CALLER].kept, Some(CALL));
+        assert_eq!(talks[CALLER].legs.len(), 1);
+        assert!(rest.legs.is_empty());
+        assert_eq!(rest.bridges.len(), 2, "what is left is for others to judge");
+        let alone = in_talk(&mut seen(), |_| false);
+        assert_eq!(alone["a-1.2"].kept, Some(CallId(8)), "who has talked");
+    }
+
+    #[test]
+    fn back_from_the_dialplan_it_is_another_call() {
+        let mut have = found(vec![leg(1)]);
+        have.place = Place::Dialplan;
+        have.legs = Vec::<Leg>::new();
+        let found = Found {
+            place: Place::Stasis,
+            ..Found::default()
+        };
+        have.compared(found);
+        assert_eq!((have.kept, have.was_bridged), (None, None));
+    }
+}

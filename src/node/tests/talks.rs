@@ -11,6 +11,9 @@ use holdfast_acd::settings::{QueueSettings, Strategy};
 use holdfast_acd::{PbxId, State};
 use holdfast_node::config::Span;
 use holdfast_sim::{CallSpec, Caller, CallerState, EndedBy, Habit, Hearing, Phone};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use support::door::Door;
 use support::*;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -26,6 +29,8 @@ const ANSWERS: Habit = Habit::Answer {
 
 struct Scene {
     cluster: Cluster,
+    /// Before the ARI of `b`.
+    door: Door,
     phone: Phone,
     talker: Caller,
     /// Waits at the same Asterisk.
@@ -39,9 +44,15 @@ impl Scene {
 
     async fn begin_with(no_quorum_after_ms: u64) -> Scene {
         log();
+        let door = Mutex::new(None);
         let cluster = Cluster::start_with(&NAMES, |config| {
             config.timing.node_lost_after = Span::ms(2_000);
             config.timing.no_quorum_after = Span::ms(no_quorum_after_ms);
+            if let Some(asterisk) = config.asterisk.as_mut().filter(|it| it.systemname == "b") {
+                let before = Door::before(address_of(&asterisk.url));
+                asterisk.url = format!("http://{}/ari", before.address);
+                *door.lock().unwrap() = Some(before);
+            }
         })
         .await;
         let settings = QueueSettings {
@@ -63,8 +74,10 @@ impl Scene {
             })
             .await;
         }
+        let door = door.into_inner().unwrap().expect("a door before b");
         Scene {
             cluster,
+            door,
             phone,
             talker,
             waiting,
@@ -104,6 +117,7 @@ impl Scene {
             phone,
             talker,
             waiting,
+            door: _door,
         } = self;
         phone.set_habit(ANSWERS);
         phone.hang_up();
@@ -120,6 +134,11 @@ impl Scene {
         assert_eq!((phone.answered(), phone.max_concurrent()), (2, 1));
         cluster.stop().await;
     }
+}
+
+fn address_of(url: &str) -> SocketAddr {
+    let url = url::Url::parse(url).unwrap();
+    url.socket_addrs(|| None).unwrap()[0]
 }
 
 fn call(cluster: &Cluster, at: usize, number: &str) -> Caller {
@@ -323,12 +342,15 @@ async fn without_a_majority_a_restart_and_a_lost_event_socket_end_no_talk() {
         sim.app_connected("QueueARI")
     })
     .await;
-    let late = call(&scene.cluster, B, "5550003");
-    let gone = tokio::time::timeout(LONG, late.ended());
-    let end = gone.await.expect("to the fallback in time");
-    let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
-    assert_eq!(status, Some("NOQUORUM"));
-    scene.talk_goes_on();
+    // When the second has waited long enough, so has whoever was found when the process began.
+    for number in ["5550003", "5550004"] {
+        let late = call(&scene.cluster, B, number);
+        let gone = tokio::time::timeout(LONG, late.ended());
+        let end = gone.await.expect("to the fallback in time");
+        let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
+        assert_eq!(status, Some("NOQUORUM"));
+        scene.talk_goes_on();
+    }
 
     // The call is known to the state: with the majority it is one again.
     for other in [0, 2] {
@@ -348,4 +370,22 @@ async fn without_a_majority_a_restart_and_a_lost_event_socket_end_no_talk() {
     let (ends, joins) = ends_and_returns(scene.b(), "5550000");
     assert_eq!((ends, joins.len()), (vec!["answered"], 1));
     scene.cluster.stop().await;
+}
+
+/// Its port refuses, as that of an Asterisk that has died; this one lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_asterisk_that_was_taken_for_dead_has_its_talks_left_alone_when_it_is_seen_again() {
+    let mut scene = Scene::begin().await;
+    scene.door.close().await;
+    scene.given_up().await;
+    scene.door.open();
+    scene.held().await;
+    scene
+        .b()
+        .until("who waited is back in line", |state| {
+            line(state) == ["5550001"]
+        })
+        .await;
+    scene.talk_goes_on();
+    scene.ends_well().await;
 }
