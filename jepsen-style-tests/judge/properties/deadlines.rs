@@ -134,6 +134,24 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
     announced.end(&judge, &fold, last, found);
 }
 
+fn not_early(
+    deadline: &'static str,
+    subject: &dyn std::fmt::Display,
+    due: u64,
+    now: u64,
+    when: When,
+    found: &mut Findings,
+) {
+    if now < due {
+        let violation = Violation::Early {
+            deadline,
+            subject: subject.to_string(),
+            by_ms: due - now,
+        };
+        found.broken(when, violation, &[subject]);
+    }
+}
+
 /// What is asked of every deadline.
 struct Judge<'a> {
     story: &'a Story,
@@ -150,14 +168,7 @@ impl Judge<'_> {
         when: When,
         found: &mut Findings,
     ) {
-        if now < due {
-            let violation = Violation::Early {
-                deadline,
-                subject: subject.to_string(),
-                by_ms: due - now,
-            };
-            found.broken(when, violation, &[subject]);
-        }
+        not_early(deadline, subject, due, now, when, found);
         self.not_late(deadline, subject, due, now, when, found);
     }
 
