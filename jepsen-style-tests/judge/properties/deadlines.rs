@@ -4,6 +4,9 @@
 //! announcements in [`told`]. A caller whose Asterisk is out of sight can be told nothing, so
 //! his deadlines wait for it. Queues by way of the dialplan have times of Asterisk's own.
 
+#[cfg(test)]
+#[path = "deadlines_sight_tests.rs"]
+mod sight_tests;
 #[path = "deadlines_told.rs"]
 mod told;
 
@@ -41,7 +44,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
             Event::CallLeft { call, outcome, .. } => {
                 if let Some(due) = timeouts.remove(&call.0) {
                     if *outcome == Outcome::Timeout {
-                        judge.on_time("queue timeout", call, due, now, told.when, found);
+                        judge.not_early("queue timeout", call, due, now, told.when, found);
                     }
                     judge.waited(&fold, call.0, due, told, found);
                 }
@@ -150,6 +153,19 @@ impl Judge<'_> {
         when: When,
         found: &mut Findings,
     ) {
+        self.not_early(deadline, subject, due, now, when, found);
+        self.not_late(deadline, subject, due, now, when, found);
+    }
+
+    fn not_early(
+        &self,
+        deadline: &'static str,
+        subject: &dyn std::fmt::Display,
+        due: u64,
+        now: u64,
+        when: When,
+        found: &mut Findings,
+    ) {
         if now < due {
             let violation = Violation::Early {
                 deadline,
@@ -158,7 +174,6 @@ impl Judge<'_> {
             };
             found.broken(when, violation, &[subject]);
         }
-        self.not_late(deadline, subject, due, now, when, found);
     }
 
     fn not_late(
