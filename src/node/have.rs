@@ -148,6 +148,8 @@ pub(crate) struct Have {
     /// Keys pressed, the latest last.
     pub keys: String,
     pub closing: Closing,
+    /// Result variables that Asterisk has taken, with their values.
+    pub results: Vec<(&'static str, String)>,
     /// We continued it or hung it up for good.
     pub let_go: bool,
     /// How it is let go by our own decision: refused, or no quorum.
@@ -287,6 +289,7 @@ impl Have {
         self.playback = None;
         self.let_go = false;
         self.closing = Closing::No;
+        self.results.clear();
         self.sent_away = None;
         self.no_quorum = false;
         self.was_bridged = None;

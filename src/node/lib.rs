@@ -42,6 +42,7 @@ mod probe;
 mod proposer;
 mod quorum;
 mod reconcile;
+mod results;
 mod roster;
 mod status;
 mod steps;

@@ -9,7 +9,7 @@ use crate::have::{Bridge, Closing, Leg, LegState, Place, Playback, PlaybackOf};
 use crate::join;
 use crate::legs::{LegKey, bridge_id, leg_channel, playback_id};
 use crate::plan::Step;
-use crate::want::{Leave, WantLeg};
+use crate::want::WantLeg;
 use futures_util::future::join_all;
 use holdfast_acd::call::Prompt;
 use holdfast_acd::command::FailCause;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 /// Requests for one leg before it counts as unreachable.
 const LEG_TRIES_MAX: u32 = 3;
 /// Failures in a row after which a step that only adds comfort is skipped.
-const SKIP_AFTER: u32 = 3;
+pub(crate) const SKIP_AFTER: u32 = 3;
 
 impl Caller {
     /// Carries a step out. False: the rest of the plan has to wait.
@@ -148,7 +148,7 @@ impl Caller {
                     .await
                 {
                     Ok(()) | Err(AriError::Conflict(_)) => self.have.bridge_unsure = false,
-                    Err(error) => return self.skip_or(error),
+                    Err(error) => return self.skip_after(SKIP_AFTER, error),
                 }
             }
             Step::Bridge { attempt, channel } => self.bridge(attempt, &channel).await?,
@@ -166,9 +166,7 @@ impl Caller {
                 legs,
             } => self.dial(attempt, ring_s, &legs).await?,
             Step::SetResults(leave) => {
-                if let Err(error) = self.set_results(&leave).await {
-                    self.skip_or(error)?;
-                }
+                self.set_results(&leave).await?;
             }
             Step::Continue(exit) => {
                 ari.continue_in_dialplan(&channel, &way_out(&exit)).await?;
@@ -184,9 +182,9 @@ impl Caller {
         Ok(())
     }
 
-    /// After some failures a step is taken as done, unless the channel itself is the reason.
-    fn skip_or(&mut self, error: AriError) -> Result<(), AriError> {
-        let skip = self.failures >= SKIP_AFTER
+    /// After so many failures a step is taken as done, unless the channel itself is the reason.
+    pub(crate) fn skip_after(&self, failures: u32, error: AriError) -> Result<(), AriError> {
+        let skip = self.failures >= failures
             && !matches!(error, AriError::NotFound(_) | AriError::NotInStasis);
         if skip { Ok(()) } else { Err(error) }
     }
@@ -485,27 +483,6 @@ impl Caller {
         );
         self.have.music = None;
         Ok(())
-    }
-
-    async fn set_results(&mut self, leave: &Leave) -> Result<(), AriError> {
-        let vars = &self.ctx.vars;
-        let position = self.position.to_string();
-        let mut values = Vec::new();
-        let status = leave
-            .status
-            .as_deref()
-            .map(|status| ("QUEUESTATUS", status));
-        let position = (self.position > 0).then_some(("QUEUEPOSITION", position.as_str()));
-        let results = leave
-            .results
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()));
-        for (name, value) in results.chain(position).chain(status) {
-            if let Some(var) = vars.result(name) {
-                values.push((var, value));
-            }
-        }
-        self.ctx.ari.set_variables(&self.channel.id, &values).await
     }
 
     /// Events were lost on the way to this actor: looks at all that is ours.
