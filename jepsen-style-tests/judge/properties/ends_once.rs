@@ -38,11 +38,23 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
         if let (Some((when, end)), Some((_, outcome))) = (caller.ends.first(), logged) {
             // By way of the dialplan an agent may answer whose offer was withdrawn meanwhile, or whom
             // no node saw: then the log knows of no talk.
-            if caller.dialled.is_none() || **outcome != Outcome::Abandoned {
+            // Whoever was given up and lives asks to join anew, and may be refused: that is his end.
+            let anew = **outcome == Outcome::Lost && refused(story, id);
+            if !anew && (caller.dialled.is_none() || **outcome != Outcome::Abandoned) {
                 differ(id, caller, (*when, end), outcome, found);
             }
         }
     }
+}
+
+/// Whether the log says that this caller was not taken.
+fn refused(story: &Story, id: &Channel) -> bool {
+    story.log.events.iter().any(|told| match &told.event {
+        Event::CallRefused { pbx, channel, .. } => {
+            pbx.as_str() == id.pbx && channel.as_str() == id.channel
+        }
+        _ => false,
+    })
 }
 
 /// How each call left in the log.
