@@ -14,7 +14,7 @@ use crate::turns::Turn;
 use crate::want::{Leave, Then, Want, leave_unserved, want};
 use holdfast_acd::command::CallerJoin;
 use holdfast_acd::settings::Exit;
-use holdfast_acd::{CallId, ChannelId, Command, Done, Reply};
+use holdfast_acd::{CallId, ChannelId, Command, Done, QueueName, Reply};
 use holdfast_ari::{Channel, Event};
 use holdfast_raft::{Applied, ProposeError};
 use std::collections::VecDeque;
@@ -93,6 +93,10 @@ pub(crate) struct Caller {
     pub(crate) call: Option<CallId>,
     pub(crate) have: Have,
     pub(crate) join: Option<CallerJoin>,
+    /// The queue by which a caller who talks met the agent, once it was read; it may have none.
+    pub(crate) met_by: Option<Option<QueueName>>,
+    /// A change of the state after this one may free an agent whom this caller waits to hold.
+    pub(crate) looks_after: Option<u64>,
     /// Last position known while in the line.
     pub(crate) position: u32,
     pub(crate) playback_until: Option<Instant>,
@@ -110,7 +114,7 @@ pub(crate) struct Caller {
     pub(crate) failures: u32,
     facts: VecDeque<Command>,
     in_flight: Option<(Command, Pending)>,
-    settled: VecDeque<Command>,
+    pub(crate) settled: VecDeque<Command>,
     /// Kept until the first join is asked for.
     turn: Option<Turn>,
     mail: mpsc::Receiver<Mail>,
@@ -142,6 +146,8 @@ impl Caller {
         let caller = Caller {
             call: None,
             join: None,
+            met_by: None,
+            looks_after: None,
             position: 0,
             playback_until,
             known: 0,
@@ -212,6 +218,9 @@ impl Caller {
                         let join = self.join.clone().map(Command::CallerJoin);
                         join.into_iter().for_each(|join| self.note(join));
                     }
+                    Step::KeepTalk(_) if sight != Sight::Clear => {}
+                    Step::KeepTalk(agent) if self.met_by.is_some() => self.keep_talk(agent),
+                    Step::TalkOver => self.note_end_of_talk(),
                     _ if sight == Sight::Down => {}
                     _ if !self.ctx.may_act(sight) => break,
                     step => {
@@ -236,8 +245,9 @@ impl Caller {
 
     /// `None`: another node drives the Asterisk by now, and what the state wants is wanted of that one.
     fn wanted(&mut self, sight: Sight) -> Option<Want> {
+        self.looks_after = None;
         if sight == Sight::Blind {
-            return Some(Want::Nothing);
+            return Some(self.talk_on(false));
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
         let (known, played) = (self.call, self.have.announced);
@@ -254,13 +264,18 @@ impl Caller {
             Some((call, wanted.unwrap_or(Want::Nothing)))
         })?;
         self.call = call;
-        Some(wanted)
+        match wanted {
+            Want::Nothing => Some(self.talk_on(true)),
+            wanted => Some(wanted),
+        }
     }
 
     /// Without a leader for too long, who waits goes to the fallback of the queue.
     fn fall_back_without_quorum(&mut self, wanted: &Want) {
+        // Who sees nothing of the state takes for waiting whoever does not talk.
+        let blind = *self.sight.borrow() == Sight::Blind;
         let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
-            || (self.call.is_none() && *wanted == Want::Nothing);
+            || ((self.call.is_none() || blind) && *wanted == Want::Nothing);
         let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
         self.fallback_at = None;
         if *self.quorum.borrow() || !waits || !here {
@@ -365,7 +380,10 @@ impl Caller {
                 None => std::future::pending().await,
             }
         };
-        let (mut applied, known) = (self.ctx.shared.raft.applied(), self.known);
+        let mut applied = self.ctx.shared.raft.applied();
+        let known = self
+            .known
+            .max(self.looks_after.map_or(0, |index| index + 1));
         let behind = *applied.borrow() < known;
         let caught_up = async {
             match behind {
@@ -467,7 +485,9 @@ impl Caller {
         if self.settled.len() == SETTLED_MAX {
             self.settled.pop_front();
         }
-        self.settled.push_back(fact.clone());
+        if !self.is_to_ask_again(&fact, &reply) {
+            self.settled.push_back(fact.clone());
+        }
         match (&fact, reply) {
             (Command::CallerJoin(join), Ok(Done::Joined { call, position })) => {
                 let (queue, number) = (join.queue.clone(), masked(&join.number));
@@ -496,6 +516,10 @@ impl Caller {
                     leg.refused = !granted;
                 }
             }
+            (Command::TalkKept { .. }, Ok(_)) => {
+                self.ctx.shared.metrics.update(|it| it.talks_kept += 1);
+                self.log("the call was given up and the talk goes on, its agent is held");
+            }
             (Command::CallReleased { .. }, _) => {
                 self.log("call released");
                 if self.have.place == Place::Stasis && !self.have.let_go {
@@ -517,7 +541,7 @@ impl Caller {
         let legs = self.have.legs.iter().any(|leg| leg.lives() && !leg.hung_up);
         // An answer may be ahead of this replica: the call that was just made is still to come.
         let behind = *self.ctx.shared.raft.applied().borrow() < self.known;
-        if ours || !idle || legs || behind {
+        if ours || !idle || legs || behind || self.owes_end_of_talk() {
             return false;
         }
         match self.call {

@@ -6,7 +6,7 @@
 use crate::legs::LegKey;
 use crate::want::Leave;
 use holdfast_acd::command::FailCause;
-use holdfast_acd::{AgentId, Attempt};
+use holdfast_acd::{AgentId, Attempt, CallId};
 use holdfast_ari::{Channel, ChannelState, Event};
 use std::collections::BTreeMap;
 
@@ -135,6 +135,8 @@ pub(crate) struct Have {
     /// A comparison found the caller in the bridge of this attempt: the two were connected, even if
     /// nothing is known of the agent's leg any more.
     pub was_bridged: Option<Attempt>,
+    /// The call of a talk that goes on, or went on, without being known to the state.
+    pub kept: Option<CallId>,
     pub bridging_failed: bool,
     pub replacement: Option<Replacement>,
     /// The offer for which the caller was continued in the dialplan.
@@ -146,6 +148,8 @@ pub(crate) struct Have {
     /// Keys pressed, the latest last.
     pub keys: String,
     pub closing: Closing,
+    /// Result variables that Asterisk has taken, with their values.
+    pub results: Vec<(&'static str, String)>,
     /// We continued it or hung it up for good.
     pub let_go: bool,
     /// How it is let go by our own decision: refused, or no quorum.
@@ -180,6 +184,13 @@ impl Have {
     pub fn has_bridge(&self, attempt: Attempt) -> bool {
         let bridge = self.bridge.as_ref();
         bridge.is_some_and(|bridge| bridge.attempt == attempt) && !self.bridge_unsure
+    }
+
+    /// The agent's leg with which the caller talks now.
+    pub fn talking(&self) -> Option<&Leg> {
+        let bridged = |leg: &&Leg| leg.lives() && self.in_bridge(&leg.channel);
+        let legs = (self.place == Place::Stasis).then_some(&self.legs);
+        legs.and_then(|legs| legs.iter().find(bridged))
     }
 
     fn in_bridge(&self, leg: &str) -> bool {
@@ -278,8 +289,11 @@ impl Have {
         self.playback = None;
         self.let_go = false;
         self.closing = Closing::No;
+        self.results.clear();
         self.sent_away = None;
         self.no_quorum = false;
+        self.was_bridged = None;
+        self.kept = None;
         self.keys.clear();
     }
 
@@ -380,11 +394,13 @@ impl Have {
             legs,
             bridges,
             announced,
+            kept,
         } = found;
         if place == Place::Stasis && self.place == Place::Dialplan {
             self.back_in_stasis();
         }
         self.place = place;
+        self.kept = kept.or(self.kept);
         self.hanging_up = false;
         self.music = None;
         self.announced = self.announced.max(announced);
@@ -435,6 +451,8 @@ pub(crate) struct Found {
     pub bridges: Vec<(Attempt, Vec<String>)>,
     /// Announcements up to this number are over and not to be repeated.
     pub announced: u32,
+    /// They are of this call, which the state does not know, or may not.
+    pub kept: Option<CallId>,
 }
 
 /// Why a leg ended, by Q.850 cause and the last `Dial` word.

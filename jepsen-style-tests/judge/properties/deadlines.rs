@@ -4,6 +4,9 @@
 //! announcements in [`told`]. A caller whose Asterisk is out of sight can be told nothing, so
 //! his deadlines wait for it. Queues by way of the dialplan have times of Asterisk's own.
 
+#[cfg(test)]
+#[path = "deadlines_sight_tests.rs"]
+mod sight_tests;
 #[path = "deadlines_told.rs"]
 mod told;
 
@@ -41,7 +44,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
             Event::CallLeft { call, outcome, .. } => {
                 if let Some(due) = timeouts.remove(&call.0) {
                     if *outcome == Outcome::Timeout {
-                        judge.on_time("queue timeout", call, due, now, told.when, found);
+                        not_early("queue timeout", call, due, now, told.when, found);
                     }
                     judge.waited(&fold, call.0, due, told, found);
                 }
