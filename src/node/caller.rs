@@ -14,7 +14,7 @@ use crate::turns::Turn;
 use crate::want::{Leave, Then, Want, leave_unserved, want};
 use holdfast_acd::command::CallerJoin;
 use holdfast_acd::settings::Exit;
-use holdfast_acd::{CallId, ChannelId, Command, Done, QueueName, Reply};
+use holdfast_acd::{Attempt, CallId, ChannelId, Command, Done, QueueName, Reply};
 use holdfast_ari::{Channel, Event};
 use holdfast_raft::{Applied, ProposeError};
 use std::collections::VecDeque;
@@ -112,6 +112,8 @@ pub(crate) struct Caller {
     fallback_at: Option<Instant>,
     /// Failures in a row of steps that may be skipped.
     pub(crate) failures: u32,
+    /// Failures to put caller and agent together, of one attempt: other requests in between may work.
+    pub(crate) bridge_failures: (Attempt, u32),
     facts: VecDeque<Command>,
     in_flight: Option<(Command, Pending)>,
     pub(crate) settled: VecDeque<Command>,
@@ -157,6 +159,7 @@ impl Caller {
             retry_at: None,
             pause: PAUSE.0,
             failures: 0,
+            bridge_failures: Default::default(),
             facts: VecDeque::new(),
             in_flight: None,
             settled: VecDeque::new(),
