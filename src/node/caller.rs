@@ -33,6 +33,8 @@ const SETTLED_MAX: usize = 64;
 const TURNS_MAX: usize = 16;
 /// First and longest pause after a step failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Until it is looked again whether a position may be told.
+const TELL_AGAIN: Duration = Duration::from_millis(250);
 /// A playback that was not reported finished by then is stopped.
 pub(crate) const PLAYBACK_MAX: Duration = Duration::from_secs(60);
 
@@ -106,6 +108,8 @@ pub(crate) struct Caller {
     entered: Instant,
     /// When there was no quorum for long enough for this caller.
     fallback_at: Option<Instant>,
+    /// A position waits to be told until this node knows again how things stand: when to look.
+    tell_at: Option<Instant>,
     /// Failures in a row of steps that may be skipped.
     pub(crate) failures: u32,
     facts: VecDeque<Command>,
@@ -148,6 +152,7 @@ impl Caller {
             answered_at: None,
             entered: Instant::now(),
             fallback_at: None,
+            tell_at: None,
             retry_at: None,
             pause: PAUSE.0,
             failures: 0,
@@ -241,7 +246,9 @@ impl Caller {
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
         let (known, played) = (self.call, self.have.announced);
-        let (call, wanted) = ctx.shared.raft.read(|machine| {
+        // Before the state is read, which then is at least as new.
+        let current = ctx.shared.raft.is_current();
+        let (call, mut wanted) = ctx.shared.raft.read(|machine| {
             let state = &machine.0;
             if !ctx.mine(state) {
                 return None;
@@ -254,6 +261,14 @@ impl Caller {
             Some((call, wanted.unwrap_or(Want::Nothing)))
         })?;
         self.call = call;
+        self.tell_at = None;
+        if let Want::Wait { announcement, .. } = &mut wanted
+            && announcement
+                .take_if(|it| it.position > 0 && !current)
+                .is_some()
+        {
+            self.tell_at = Some(Instant::now() + TELL_AGAIN);
+        }
         Some(wanted)
     }
 
@@ -357,7 +372,7 @@ impl Caller {
         // Without sight nothing can be stopped: an overdue playback waits for the sight, not for time.
         let stoppable = self.have.playback.is_some() && *self.sight.borrow() != Sight::Down;
         let playback = self.playback_until.filter(|_| stoppable);
-        let timers = [self.retry_at, playback, self.fallback_at];
+        let timers = [self.retry_at, playback, self.fallback_at, self.tell_at];
         let next = timers.into_iter().flatten().min();
         let timer = async {
             match next {
