@@ -122,6 +122,8 @@ fn workload(workload: Workload, name: &str) {
     };
     let report = perform(&plan);
     assert!(report.is_clean(), "{}", report.text());
+    let least = u64::from(workload.flood()).max(1);
+    assert!(report.ledger.called >= least, "{}", report.text());
 }
 
 #[test]

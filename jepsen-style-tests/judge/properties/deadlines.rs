@@ -41,8 +41,9 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
             Event::CallLeft { call, outcome, .. } => {
                 if let Some(due) = timeouts.remove(&call.0) {
                     if *outcome == Outcome::Timeout {
-                        judge.on_time("queue timeout", call, due, now, told.when, found);
+                        judge.not_early("queue timeout", call, due, now, told.when, found);
                     }
+                    // Late by how long he could be told of it: his Asterisk may have been out of sight.
                     judge.waited(&fold, call.0, due, told, found);
                 }
             }
@@ -150,6 +151,19 @@ impl Judge<'_> {
         when: When,
         found: &mut Findings,
     ) {
+        self.not_early(deadline, subject, due, now, when, found);
+        self.not_late(deadline, subject, due, now, when, found);
+    }
+
+    fn not_early(
+        &self,
+        deadline: &'static str,
+        subject: &dyn std::fmt::Display,
+        due: u64,
+        now: u64,
+        when: When,
+        found: &mut Findings,
+    ) {
         if now < due {
             let violation = Violation::Early {
                 deadline,
@@ -158,7 +172,6 @@ impl Judge<'_> {
             };
             found.broken(when, violation, &[subject]);
         }
-        self.not_late(deadline, subject, due, now, when, found);
     }
 
     fn not_late(
