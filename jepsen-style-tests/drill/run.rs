@@ -349,12 +349,17 @@ impl Stage<'_> {
         let fault = struck_at;
         arena.targets.clear();
         let mut healings: Vec<Healing> = Vec::new();
+        // Those that must be replaced, for which the others are needed. They are struck first.
+        let mut spoilt: BTreeSet<&str> = BTreeSet::new();
         for nemesis in picked {
             if arena.targets.len() == NAMES.len() {
                 arena.note(format!("no node is left to strike with {}", nemesis.name));
                 continue;
             }
             healings.push((nemesis.strike)(arena).await?);
+            if nemesis.costs_data {
+                spoilt.extend(arena.targets.iter().copied());
+            }
         }
         let targets: Vec<String> = arena
             .targets
@@ -386,8 +391,12 @@ impl Stage<'_> {
                 }
                 healed => healed?,
             }
+            if !healings.is_empty() && !spoilt.is_empty() {
+                let others = NAMES.into_iter().filter(|name| !spoilt.contains(name));
+                settle::mend(arena, &others.collect::<Vec<_>>()).await?;
+            }
         }
-        settle::mend(arena).await?;
+        settle::mend(arena, &NAMES).await?;
         let resumed = settle::resumed(arena, healed_ms).await;
         let saw = FaultSaw::Ended;
         arena.seen.saw(Seen::Fault { id: fault, saw });

@@ -21,14 +21,14 @@ const WORKS_FOR: Duration = Duration::from_secs(3);
 /// Within so long the last caller is gone: the longest patience and talk, and then some.
 const EMPTY_WITHIN: Duration = Duration::from_secs(90);
 
-/// Starts what is dead and waits until every node is ready. A node that ends by itself meanwhile,
+/// Starts what is dead of these and waits until each is ready. A node that ends by itself meanwhile,
 /// because its disk failed it, is started again, as its service manager does.
-pub async fn mend(arena: &Arena) -> Result<(), LabError> {
+pub async fn mend(arena: &Arena, names: &[&'static str]) -> Result<(), LabError> {
     // All of them first: none is ready without a majority.
-    for name in NAMES {
+    for name in names {
         arena.start(name).await?;
     }
-    for name in NAMES {
+    for name in names {
         ready(arena, name, HEALS_WITHIN).await;
     }
     Ok(())
