@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -46,21 +47,44 @@ pub(crate) enum Mail {
     Position(u32),
 }
 
+impl Mail {
+    /// Whether an actor for which nothing was left to do has something to do again.
+    fn calls_back(&self) -> bool {
+        match self {
+            Mail::Compared(found) => found.place != Place::Gone,
+            Mail::Event(event) => matches!(**event, Event::StasisStart { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// The rest of the node's end of an actor.
 #[derive(Clone, Debug)]
 pub(crate) struct CallerRef {
     mail: mpsc::Sender<Mail>,
     wake: Arc<Notify>,
     overrun: Arc<AtomicBool>,
+    missed: Arc<AtomicBool>,
 }
 
 impl CallerRef {
     /// Hands something over. When the mailbox is full the actor looks at Asterisk instead.
     pub fn send(&self, mail: Mail) {
-        if self.mail.try_send(mail).is_err() {
-            self.overrun.store(true, Ordering::Release);
-            self.wake.notify_one();
+        match self.mail.try_send(mail) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(mail)) => {
+                self.missed.fetch_or(mail.calls_back(), Ordering::AcqRel);
+            }
+            Err(TrySendError::Full(_)) => {
+                self.overrun.store(true, Ordering::Release);
+                self.wake.notify_one();
+            }
         }
+    }
+
+    /// It had ended when its channel came back: somebody has to look after that anew.
+    pub fn missed(&self) -> bool {
+        self.missed.load(Ordering::Acquire)
     }
 
     /// How much is in the mailbox.
@@ -120,6 +144,7 @@ pub(crate) struct Caller {
     mail: mpsc::Receiver<Mail>,
     wake: Arc<Notify>,
     overrun: Arc<AtomicBool>,
+    missed: Arc<AtomicBool>,
     sight: watch::Receiver<Sight>,
     quorum: watch::Receiver<bool>,
 }
@@ -136,10 +161,12 @@ impl Caller {
         let (sender, mail) = mpsc::channel(ctx.shared.config.limits.mailbox_max);
         let wake = Arc::new(Notify::new());
         let overrun = Arc::new(AtomicBool::new(false));
+        let missed = Arc::new(AtomicBool::new(false));
         let address = CallerRef {
             mail: sender,
             wake: wake.clone(),
             overrun: overrun.clone(),
+            missed: missed.clone(),
         };
         // A playback that is taken over may have ended meanwhile.
         let playback_until = have.playback.as_ref().map(|_| Instant::now());
@@ -166,6 +193,7 @@ impl Caller {
             mail,
             wake,
             overrun,
+            missed,
             sight: ctx.sight.subscribe(),
             quorum: ctx.shared.quorum.subscribe(),
             ctx,
@@ -183,6 +211,10 @@ impl Caller {
             self.leave_turn();
             // Also when another node drives the Asterisk: then the channel is that one's.
             if *self.sight.borrow() == Sight::Over || self.is_over() {
+                self.mail.close();
+                let mut left = std::iter::from_fn(|| self.mail.try_recv().ok());
+                let missed = left.any(|mail| mail.calls_back());
+                self.missed.fetch_or(missed, Ordering::AcqRel);
                 return self.channel.id;
             }
             self.wait().await;
