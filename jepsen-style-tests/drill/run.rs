@@ -19,7 +19,7 @@ use super::disk::Disks;
 use super::inside::{self, Inside};
 use super::nemesis::{ALL, Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
-use super::soak::Meter;
+use super::soak::{self, Meter};
 use super::witness::Witness;
 use super::workload::Workload;
 use super::{declare, preload, settle};
@@ -241,6 +241,9 @@ impl Stage<'_> {
             );
         }
         let inside = Inside::begin(&arena.cluster, &self.recorder.source(inside::LATE_MS));
+        if plan.measured {
+            soak::fill(&arena.cluster).await?;
+        }
         arena.note("the load begins");
         let habits = Habits {
             seed: plan.seed ^ 0xca11,
