@@ -497,7 +497,8 @@ impl Caller {
             .results
             .iter()
             .map(|(name, value)| (*name, value.as_str()));
-        for (name, value) in results.chain(position).chain(status) {
+        // First what the dialplan decides by.
+        for (name, value) in status.into_iter().chain(position).chain(results) {
             if let Some(var) = vars.result(name) {
                 values.push((var, value));
             }

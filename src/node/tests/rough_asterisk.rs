@@ -52,6 +52,33 @@ async fn lost_answers_and_refusals_cost_time_and_never_a_second_ring() {
     cluster.stop().await;
 }
 
+/// More answers are lost than the node asks again for what only tells the dialplan something.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dialplan_is_told_why_a_caller_left_though_all_answers_are_lost_meanwhile() {
+    log();
+    let cluster = Cluster::start(&["a"]).await;
+    let node = cluster.first();
+    cluster.queue("support", plain()).await;
+    for lost in [4, 12] {
+        let caller = node
+            .sim
+            .place_call(CallSpec::new("qt-support-1", "5551234"));
+        node.until("the caller waits", |state| {
+            let line = state.queue(&queue("support")).map(|queue| queue.line.len());
+            line == Some(1)
+        })
+        .await;
+        node.sim.lose_next_answers(lost);
+        let end = tokio::time::timeout(LONG, caller.ended())
+            .await
+            .expect("let go in time");
+        let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
+        assert_eq!(status, Some("TIMEOUT"), "{lost} lost: {end:?}");
+        released(node).await;
+    }
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_asterisk_that_goes_on_late_leaves_no_stray_leg() {
     log();
