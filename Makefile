@@ -3,19 +3,29 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test test-simulation simulate drill soak verify fix tools fuzz-tools fuzz schemathesis asterisk build clean
+.PHONY: demo test test-simulation test-costs simulate drill soak verify fix tools fuzz-tools fuzz fuzz-build schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
+# The drills wait more than they work: what the simulation needs is built beside them, at the lowest
+# priority. If that build fails, the one that uses it tells why.
 test: tools asterisk verify
-	$(CARGO) nextest run --locked --workspace --exclude holdfast-simulation --no-fail-fast
+	@nice -n 19 $(CARGO) nextest run --no-run $(SIMULATION) >/dev/null 2>&1 & \
+	$(CARGO) nextest run --locked --workspace --exclude holdfast-simulation --no-fail-fast; \
+	status=$$?; wait; exit $$status
 	$(MAKE) test-simulation
+	$(MAKE) test-costs
 
 # Hundreds of seeds and the deliberate bugs: ten times faster built for release, which more than pays
 # for that build.
+SIMULATION = --locked --release --package holdfast-simulation --features planted
 test-simulation:
-	$(CARGO) nextest run --locked --release --package holdfast-simulation --features planted --no-fail-fast
+	$(CARGO) nextest run $(SIMULATION) --no-fail-fast
+
+# Instructions of the core's hot paths, against benches/costs.txt: the same on every machine.
+test-costs:
+	$(CARGO) nextest run --locked --release --manifest-path benches/Cargo.toml --target-dir target --no-fail-fast
 
 # The deterministic simulation, in virtual time. `make simulate SEED=7` runs one seed and prints its
 # options, what the nodes log and the hash of its trace; `make simulate SEEDS=10000` runs many, each in
@@ -27,6 +37,9 @@ simulate:
 # Hostile input: every fuzz target for FOR seconds, two at a time (docs/hostile-input.md).
 fuzz: fuzz-tools
 	@FOR=$(or $(FOR),60) fuzz/run.sh
+
+fuzz-build: fuzz-tools
+	@BUILD=1 fuzz/run.sh
 
 # Requests made from the OpenAPI description against a running node, for FOR seconds.
 schemathesis:
@@ -58,15 +71,15 @@ build:
 	$(CARGO) build --locked --workspace --all-targets
 
 # What the tests need beside the toolchain: the test runner, and (unpacked into a cache folder,
-# without root) a real Asterisk 22 and sipp. The drills and the tests on real
-# disks need what makes hosts and breaks them.
-DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc
+# without root) a real Asterisk 22 and sipp. The drills and the tests on real disks need what makes
+# hosts and breaks them, the costs what counts instructions.
+PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc valgrind
 tools:
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
-	@dpkg --status $(DRILL_PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \
-	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DRILL_PACKAGES); \
+	@dpkg --status $(PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 	else \
-	    echo "the drills need these packages: sudo apt-get install $(DRILL_PACKAGES)" >&2; exit 1; \
+	    echo "the tests need these packages: sudo apt-get install $(PACKAGES)" >&2; exit 1; \
 	fi
 
 fuzz-tools:

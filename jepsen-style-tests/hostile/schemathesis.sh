@@ -1,6 +1,8 @@
 #!/bin/bash
-# Runs schemathesis against a single node that it starts: requests made from the OpenAPI description,
-# good and bad, and every answer held to it. `make schemathesis FOR=60`.
+# Runs schemathesis against a single node that it starts, beside a simulated Asterisk whose callers are
+# being answered: requests made from the OpenAPI description, good and bad, and every answer held to it.
+# What the requests changed is put back afterwards, and then callers must be answered again.
+# `make schemathesis FOR=60`.
 #
 #   FOR               seconds of made-up requests after the fixed ones   (default 20)
 #   HOLDFAST_CACHE    folder for the pinned schemathesis   (default: $XDG_CACHE_HOME/holdfast or ~/.cache/holdfast)
@@ -24,16 +26,16 @@ fi
 
 (cd "$root" && ${CARGO:-cargo} build --locked --quiet)
 dir=$(mktemp -d)
-node=
+running=()
 finish() {
-    [ -z "$node" ] || { kill "$node" 2>/dev/null || true; wait "$node" 2>/dev/null || true; }
+    [ ${#running[@]} = 0 ] || { kill "${running[@]}" 2>/dev/null || true; wait "${running[@]}" 2>/dev/null || true; }
     rm -rf "$dir"
 }
 trap finish EXIT
 
-# Two ports that were free a moment ago.
-read -r raft http < <(python3 -c 'import socket
-held = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+# Three ports that were free a moment ago.
+read -r raft http ari < <(python3 -c 'import socket
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
 print(*(s.getsockname()[1] for s in held))')
 token=schemathesis-token-0123456789
 cat > "$dir/node.toml" <<TOML
@@ -46,15 +48,52 @@ secret = "0123456789abcdef0123"
 [http]
 listen = "127.0.0.1:$http"
 tokens = [{ name = "tester", token = "$token" }]
+[asterisk]
+url = "http://127.0.0.1:$ari/ari"
+username = "holdfast"
+password = "secret"
 TOML
-"${CARGO_TARGET_DIR:-$root/target}/debug/holdfast" serve -c "$dir/node.toml" > "$dir/log" 2>&1 &
+cat > "$dir/queues.toml" <<TOML
+[queue.support]
+members = { 1001 = {}, 1002 = {} }
+[agent.1001]
+nodes = ["a"]
+[agent.1002]
+nodes = ["a"]
+TOML
+holdfast=$(cd "${CARGO_TARGET_DIR:-$root/target}" && pwd)/debug/holdfast
+export HOLDFAST_SERVER=http://127.0.0.1:$http HOLDFAST_TOKEN=$token
+"$holdfast" sim --listen "127.0.0.1:$ari" --agents 1001,1002 --queues support --calls-per-minute 60 \
+    > "$dir/sim.log" 2>&1 &
+running+=($!)
+"$holdfast" serve -c "$dir/node.toml" > "$dir/log" 2>&1 &
 node=$!
+running+=("$node")
 for _ in $(seq 300); do
     curl -sf "http://127.0.0.1:$http/readyz" >/dev/null && ready=1 && break
     kill -0 "$node" 2>/dev/null || { cat "$dir/log" >&2; fail "the node ended"; }
     sleep 0.1
 done
 [ -n "${ready:-}" ] || { cat "$dir/log" >&2; fail "the node did not become ready"; }
+
+answered() { curl -sf "$HOLDFAST_SERVER/metrics" | sed -n 's/^holdfast_answer_to_bridge_seconds_count //p'; }
+# Puts the queue and its agents in force and waits until one more caller was answered.
+answer_one_more() {
+    local before
+    "$holdfast" apply --quiet --prune -f "$dir/queues.toml"
+    for agent in 1001 1002; do
+        "$holdfast" agent login --quiet "$agent"
+        "$holdfast" agent unpause --quiet "$agent"
+    done
+    before=$(answered)
+    for _ in $(seq 600); do
+        [ "$(answered)" -gt "$before" ] && return
+        sleep 0.1
+    done
+    tail -20 "$dir/sim.log" "$dir/log" >&2
+    fail "no caller was answered for a minute $1"
+}
+answer_one_more "before the requests"
 
 # Left out, each for a reason: events (a stream never ends); step_down and remove_node (a single node
 # would lose its only member); positive_data_acceptance (what two values mean together, such as two
@@ -70,4 +109,5 @@ cd "$dir"
 # The node lives, is ready, and answered nothing with a fault of its own.
 kill -0 "$node" 2>/dev/null || { tail -50 "$dir/log" >&2; fail "the node ended"; }
 curl -sf "http://127.0.0.1:$http/readyz" >/dev/null || fail "the node is no longer ready"
+answer_one_more "after the requests"
 exit "$status"

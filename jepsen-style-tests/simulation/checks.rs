@@ -82,7 +82,7 @@ impl Checks {
                 let agents = state.agents().filter(|agent| match agent.hand {
                     Hand::Free => false,
                     Hand::Offered { .. } => offered,
-                    Hand::InCall { .. } => !offered,
+                    Hand::InCall { .. } | Hand::Talking { .. } => !offered,
                 });
                 agents.map(|agent| agent.id.to_string()).collect()
             };

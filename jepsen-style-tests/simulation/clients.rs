@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// For one operation.
 const DEADLINE: Duration = Duration::from_secs(4);
+/// So long after the last question, and after the faults, nothing of what was asked is on its way.
+pub const SETTLED_MS: u64 = 5_000;
 
 pub struct Clients {
     rng: StdRng,

@@ -70,12 +70,40 @@ fn main() -> ExitCode {
     }
     match args.seeds {
         Some(count) => many::run(args.seed, count, args.jobs),
-        None => {
-            entropy::seed(args.seed);
-            one(&args)
+        None => apart(args),
+    }
+}
+
+/// Runs one seed in a thread of its own: the keys of a thread's hash maps depend on how many it has
+/// made, and the log's may not count.
+fn apart(args: Args) -> ExitCode {
+    if args.verbose {
+        tracing_subscriber::fmt()
+            .with_env_filter(
+                std::env::var("SIMULATE_LOG").unwrap_or_else(|_| "info,openraft=warn".into()),
+            )
+            .without_time()
+            .with_ansi(false)
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let run = move || {
+        entropy::seed(args.seed);
+        one(&args)
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(run);
+    match thread.map(|thread| thread.join()) {
+        Ok(Ok(code)) => code,
+        Ok(Err(_)) => ExitCode::from(127),
+        Err(error) => {
+            eprintln!("no thread for the run: {error}");
+            ExitCode::FAILURE
         }
     }
 }
+
+/// Of the thread of a run, in bytes: as much as a main thread usually has.
+const STACK: usize = 8 << 20;
 
 /// Brings a deliberate bug to life; the disks' own is for the world to make.
 fn plant(bug: &str) -> Result<(), String> {
@@ -121,16 +149,6 @@ fn watch_progress(seed: u64, clock: Clock) {
 }
 
 fn one(args: &Args) -> ExitCode {
-    if args.verbose {
-        tracing_subscriber::fmt()
-            .with_env_filter(
-                std::env::var("SIMULATE_LOG").unwrap_or_else(|_| "info,openraft=warn".into()),
-            )
-            .without_time()
-            .with_ansi(false)
-            .with_writer(std::io::stderr)
-            .init();
-    }
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         world::PANICKED.store(true, Ordering::Relaxed);

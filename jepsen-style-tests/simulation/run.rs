@@ -3,7 +3,7 @@
 
 use crate::asterisk::Asterisk;
 use crate::book::{Clock, Violation};
-use crate::clients::settings;
+use crate::clients::{SETTLED_MS, settings};
 use crate::options::Options;
 use crate::world::World;
 use holdfast_acd::command::AdminOp;
@@ -102,6 +102,8 @@ fn phases(world: &mut World) {
     }
     world.heal();
     world.people.be_good(&world.asterisks);
+    // What clients asked for last may still be done, a pause as well: nobody is made ready before.
+    passes_until(world, SETTLED_MS, |_| false);
     let ready = everybody_ready(world);
     let asked = asked_to_be_ready(world);
     let written = writes(world, ready, DRAIN_MS);

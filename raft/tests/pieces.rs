@@ -148,8 +148,6 @@ async fn fence_a_leader_that_is_cut_off_stops_acting_within_the_lease() {
     assert!(!cluster.node(new).read(|m| m.seen.contains_key(&2)));
 }
 
-/// A leader that restarts is leader again at once for openraft. It must not act before a quorum
-/// acknowledged it and everything of earlier terms is applied.
 /// Who tells others what the state is must know whether it is old.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fence_a_node_that_is_cut_off_or_behind_knows_that_it_is_not_current() {
@@ -183,6 +181,8 @@ async fn fence_a_node_that_is_cut_off_or_behind_knows_that_it_is_not_current() {
     until("it is current after a restart", || current_with_all(node)).await;
 }
 
+/// A leader that restarts is leader again at once for openraft. It must not act before a quorum
+/// acknowledged it and everything of earlier terms is applied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fence_a_restarted_leader_without_a_quorum_does_not_act() {
     let mut cluster = Cluster::start(3, slow).await;

@@ -5,7 +5,7 @@
 //! the state, which knows whose word on a phone still counts.
 
 use crate::command::DeviceState;
-use crate::id::{AgentId, Attempt, CallId, Millis, PbxId, QueueName};
+use crate::id::{AgentId, Attempt, CallId, ChannelId, Millis, PbxId, QueueName};
 use crate::pbx::Pbx;
 use crate::settings::{AgentSettings, MemberSettings};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,13 @@ pub enum Hand {
         call: CallId,
         since: Millis,
     },
+    /// Talks with a caller whose call was given up, until that talk ends.
+    Talking {
+        pbx: PbxId,
+        channel: ChannelId,
+        queue: Option<QueueName>,
+        since: Millis,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,7 +82,7 @@ pub enum Availability {
     Paused,
     /// Has an offer of ours.
     Offered,
-    /// Is in a call of ours.
+    /// Is in a call of ours, known to the log or given up by it.
     InCall,
     WrapUp,
     /// The delay after a failed offer.
@@ -128,7 +135,7 @@ impl Agent {
         }
         match self.hand {
             Hand::Offered { .. } => return Availability::Offered,
-            Hand::InCall { .. } => return Availability::InCall,
+            Hand::InCall { .. } | Hand::Talking { .. } => return Availability::InCall,
             Hand::Free => {}
         }
         if self.pause.is_some() {

@@ -121,6 +121,21 @@ pub enum Command {
         asked: u64,
         admin: Admin,
     },
+    /// A caller was found in the bridge with a living leg of this agent, and the call is known no
+    /// longer: it was given up while nobody saw its Asterisk. They talk on, and the agent is offered
+    /// nothing until `TalkOver`. `queue` is the one by which they met, for the wrap-up.
+    TalkKept {
+        pbx: PbxId,
+        epoch: u64,
+        channel: ChannelId,
+        agent: AgentId,
+        queue: Option<QueueName>,
+    },
+    /// The talk of this caller's channel is over.
+    TalkOver {
+        pbx: PbxId,
+        channel: ChannelId,
+    },
 }
 
 /// By what right a node asks to drive an Asterisk.

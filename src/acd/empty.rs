@@ -38,7 +38,8 @@ fn is_in(
             .and_then(|step| step.max_penalty)
             .is_some_and(|max| member.settings.penalty > max),
         Empty::InUse => {
-            matches!(agent.hand, Hand::InCall { .. }) || (free && device == DeviceState::InUse)
+            matches!(agent.hand, Hand::InCall { .. } | Hand::Talking { .. })
+                || (free && device == DeviceState::InUse)
         }
         Empty::Ringing => {
             matches!(agent.hand, Hand::Offered { .. }) || (free && device == DeviceState::Ringing)

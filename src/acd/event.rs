@@ -179,6 +179,19 @@ pub enum Event {
         epoch: u64,
         takeover: bool,
     },
+    /// A talk whose call had been given up goes on: the agent is offered nothing meanwhile.
+    TalkKept {
+        agent: AgentId,
+        pbx: PbxId,
+        channel: ChannelId,
+    },
+    /// It is over, or its Asterisk was given up again.
+    TalkOver {
+        agent: AgentId,
+        pbx: PbxId,
+        channel: ChannelId,
+        talked_ms: u64,
+    },
 }
 
 /// Why a caller was passed over although earlier in the line.

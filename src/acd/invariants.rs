@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 /// A broken promise. The number is the property's name in documents and does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// I1: an agent who has an offer or a call in hand is part of exactly that one, and the call knows.
+    /// I1: an agent who has an offer or a call in hand is part of exactly that one, and the call knows;
+    /// one whose call was given up talks on an Asterisk that is known.
     HandWithoutCall { agent: AgentId },
     /// I2: every agent of an offer, and the agent of a connected call, has it in hand.
     CallWithoutHand { call: CallId, agent: AgentId },
@@ -84,6 +85,8 @@ fn check_agent(state: &State, agent: &Agent, found: &mut Vec<Violation>) {
         Hand::InCall { call, .. } => state.call(*call).is_some_and(
             |call| matches!(&call.phase, Phase::Connected { agent: it, .. } if *it == agent.id),
         ),
+        // Whoever drives that Asterisk, or its loss, ends it.
+        Hand::Talking { pbx, .. } => state.pbx(pbx).is_some(),
     };
     if !held {
         found.push(Violation::HandWithoutCall {

@@ -316,6 +316,12 @@ fn node(app: &App, registry: &mut Registry) {
         "Times that this node was given its own Asterisk back",
         m.asterisks_taken_back,
     );
+    counter(
+        registry,
+        "node_talks_kept",
+        "Talks that went on although their call had been given up",
+        m.talks_kept,
+    );
     let driven = Gauges::default();
     for other in app.node.other_asterisks() {
         let label = vec![("asterisk", other.pbx)];

@@ -1,4 +1,5 @@
-//! Tests of the declarative file, apart from it for length.
+//! Tests of the declarative file, apart from it for length. Files that are refused are in the
+//! catalogue of hostile input.
 
 use crate::declared::{Declared, read_toml};
 use holdfast_acd::settings::Strategy;
@@ -171,64 +172,4 @@ fn an_unknown_key_is_refused_with_its_line_and_a_caret() {
         text.contains("unknown field `ring_tim`") && text.contains("`ring_time`"),
         "{text}"
     );
-}
-
-#[test]
-fn bad_values_and_names_are_refused_with_their_line() {
-    let cases = [
-        ("[queue.a]\nring_time = \"15x\"", 2, "is not a duration"),
-        (
-            "[queue.a]\nstrategy = \"ringal\"",
-            2,
-            "unknown word \"ringal\"",
-        ),
-        ("[queue.a]\nwrap_up = -1", 2, "cannot be negative"),
-        (
-            "[queue.\"a/b\"]\nweight = 1",
-            1,
-            "queue name \"a/b\" is not allowed",
-        ),
-        ("[agent.\"1@x\"]", 1, "agent id \"1@x\" is not allowed"),
-        (
-            "[queue.a]\nmembers = { 1 = { penalti = 1 } }",
-            2,
-            "unknown field `penalti`",
-        ),
-        (
-            "[queue.a]\nannounce = { position = \"maybe\" }",
-            2,
-            "unknown word \"maybe\"",
-        ),
-        ("[queue.a]\nweight = \u{202e}", 2, ""),
-        ("[queue.a]\n[queue.a]", 2, "duplicate key"),
-        (
-            "[task.x]\nextens = '1&2'\nringTime = 1",
-            2,
-            "agent id \"1&2\" is not allowed",
-        ),
-        ("[task.x]\nextens = ''\nringTime = 1", 2, "names nobody"),
-        (
-            "[task.'x@2']\nextens = '1'\nringTime = 1",
-            1,
-            "number them from 1",
-        ),
-        (
-            "[queue.x]\n[task.x]\nextens = '1'\nringTime = 1",
-            2,
-            "is declared as [queue] too",
-        ),
-        (
-            "[queue.q]\nmembers = ['1']\n[agent.1]\nqueues = { q = { penalty = 3 } }",
-            4,
-            "say it in one place",
-        ),
-    ];
-    for (text, line, what) in cases {
-        let error = error(text);
-        assert!(
-            error.starts_with(&format!("queues.toml:{line}:")),
-            "{text:?}: {error}"
-        );
-        assert!(error.contains(what), "{text:?}: {error}");
-    }
 }

@@ -141,7 +141,7 @@ pub fn agent(state: &State, agent: &Agent, look: Look) -> AgentView {
         logged_in_ms: agent.login_at.map(|at| look.ago(at)),
         pause: agent.pause.as_ref().map(|p| pause(p, look)),
         call: match agent.hand {
-            Hand::Free => None,
+            Hand::Free | Hand::Talking { .. } => None,
             Hand::Offered { call, .. } | Hand::InCall { call, .. } => Some(call.0),
         },
         wrap_up_left_ms: agent

@@ -250,22 +250,16 @@ impl AriClient {
         }
     }
 
-    /// Sets variables one after the other (`POST /channels/{id}/variable`); the first refusal ends
-    /// it. A lost answer is told at the end, and keeps nothing from being set that comes behind it.
-    /// Refused with [`AriError::NotInStasis`] while the channel is in the dialplan.
+    /// Sets variables one after the other (`POST /channels/{id}/variable`); the first failure
+    /// ends it. Refused with [`AriError::NotInStasis`] while the channel is in the dialplan.
     pub async fn set_variables(&self, id: &str, values: &[(Var, &str)]) -> Result<(), AriError> {
         let path = channel_path(id, "/variable")?;
-        let mut outcome = Ok(());
         for (var, value) in values {
             check_value(value)?;
             let body = json!({ "variable": var.as_str(), "value": value });
-            match self.post("set variable", &path, Some(body)).await {
-                Ok(_) => {}
-                Err(error) if error.maybe_done() => outcome = Err(error),
-                Err(error) => return Err(error),
-            }
+            self.post("set variable", &path, Some(body)).await?;
         }
-        outcome
+        Ok(())
     }
 
     /// Sends a channel back to the dialplan (`POST /channels/{id}/continue`). Answered at once;

@@ -2,19 +2,17 @@
 //!
 //! It has a bounded mailbox of ARI events about the caller and its legs, is woken when the replica
 //! changed something about its call, and then does what `plan` says, one step after the other, so
-//! nothing of one call ever overlaps. Facts are proposed in the order in which they were seen,
-//! one at a time, beside the requests to Asterisk.
+//! nothing of one call ever overlaps. Facts are proposed beside the requests to Asterisk (`facts`).
 
 use crate::ctx::{Ctx, Sight};
 use crate::have::{Closing, Found, Have, Leg, LegState, Place};
 use crate::legs::parse_leg;
 use crate::plan::{Step, plan};
-use crate::status::masked;
 use crate::turns::Turn;
 use crate::want::{Leave, Then, Want, leave_unserved, want};
 use holdfast_acd::command::CallerJoin;
 use holdfast_acd::settings::Exit;
-use holdfast_acd::{CallId, ChannelId, Command, Done, Reply};
+use holdfast_acd::{Attempt, CallId, ChannelId, Command, QueueName, Reply};
 use holdfast_ari::{Channel, Event};
 use holdfast_raft::{Applied, ProposeError};
 use std::collections::VecDeque;
@@ -25,14 +23,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// Facts that wait behind the one that is being written.
-const FACTS_MAX: usize = 64;
-/// Facts whose answer is known and that are not sent again.
-const SETTLED_MAX: usize = 64;
 /// Turns of planning without a pause, in case a plan never gets quiet.
 const TURNS_MAX: usize = 16;
 /// First and longest pause after a step failed.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// Until it is looked again whether a position may be told.
 const TELL_AGAIN: Duration = Duration::from_millis(250);
 /// A playback that was not reported finished by then is stopped.
@@ -95,13 +89,17 @@ pub(crate) struct Caller {
     pub(crate) call: Option<CallId>,
     pub(crate) have: Have,
     pub(crate) join: Option<CallerJoin>,
+    /// The queue by which a caller who talks met the agent, once it was read; it may have none.
+    pub(crate) met_by: Option<Option<QueueName>>,
+    /// A change of the state after this one may free an agent whom this caller waits to hold.
+    pub(crate) looks_after: Option<u64>,
     /// Last position known while in the line.
     pub(crate) position: u32,
     pub(crate) playback_until: Option<Instant>,
     pub(crate) retry_at: Option<Instant>,
     pub(crate) pause: Duration,
     /// Log index of the last answer; this node's replica may be behind it.
-    known: u64,
+    pub(crate) known: u64,
     /// When an agent answered last.
     pub(crate) answered_at: Option<Instant>,
     /// Since when the channel is in our hands.
@@ -112,11 +110,13 @@ pub(crate) struct Caller {
     tell_at: Option<Instant>,
     /// Failures in a row of steps that may be skipped.
     pub(crate) failures: u32,
-    facts: VecDeque<Command>,
-    in_flight: Option<(Command, Pending)>,
-    settled: VecDeque<Command>,
+    /// Failures to put caller and agent together, of one attempt: other requests in between may work.
+    pub(crate) bridge_failures: (Attempt, u32),
+    pub(crate) facts: VecDeque<Command>,
+    pub(crate) in_flight: Option<(Command, Pending)>,
+    pub(crate) settled: VecDeque<Command>,
     /// Kept until the first join is asked for.
-    turn: Option<Turn>,
+    pub(crate) turn: Option<Turn>,
     mail: mpsc::Receiver<Mail>,
     wake: Arc<Notify>,
     overrun: Arc<AtomicBool>,
@@ -146,6 +146,8 @@ impl Caller {
         let caller = Caller {
             call: None,
             join: None,
+            met_by: None,
+            looks_after: None,
             position: 0,
             playback_until,
             known: 0,
@@ -156,6 +158,7 @@ impl Caller {
             retry_at: None,
             pause: PAUSE.0,
             failures: 0,
+            bridge_failures: Default::default(),
             facts: VecDeque::new(),
             in_flight: None,
             settled: VecDeque::new(),
@@ -217,6 +220,9 @@ impl Caller {
                         let join = self.join.clone().map(Command::CallerJoin);
                         join.into_iter().for_each(|join| self.note(join));
                     }
+                    Step::KeepTalk(_) if sight != Sight::Clear => {}
+                    Step::KeepTalk(agent) if self.met_by.is_some() => self.keep_talk(agent),
+                    Step::TalkOver => self.note_end_of_talk(),
                     _ if sight == Sight::Down => {}
                     _ if !self.ctx.may_act(sight) => break,
                     step => {
@@ -241,8 +247,9 @@ impl Caller {
 
     /// `None`: another node drives the Asterisk by now, and what the state wants is wanted of that one.
     fn wanted(&mut self, sight: Sight) -> Option<Want> {
+        self.looks_after = None;
         if sight == Sight::Blind {
-            return Some(Want::Nothing);
+            return Some(self.talk_on(false));
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
         let (known, played) = (self.call, self.have.announced);
@@ -269,13 +276,18 @@ impl Caller {
         {
             self.tell_at = Some(Instant::now() + TELL_AGAIN);
         }
-        Some(wanted)
+        match wanted {
+            Want::Nothing => Some(self.talk_on(true)),
+            wanted => Some(wanted),
+        }
     }
 
     /// Without a leader for too long, who waits goes to the fallback of the queue.
     fn fall_back_without_quorum(&mut self, wanted: &Want) {
+        // Who sees nothing of the state takes for waiting whoever does not talk.
+        let blind = *self.sight.borrow() == Sight::Blind;
         let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
-            || (self.call.is_none() && *wanted == Want::Nothing);
+            || ((self.call.is_none() || blind) && *wanted == Want::Nothing);
         let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
         self.fallback_at = None;
         if *self.quorum.borrow() || !waits || !here {
@@ -322,43 +334,6 @@ impl Caller {
         });
     }
 
-    /// Puts a fact in line, unless it is there or its answer is known.
-    pub(crate) fn note(&mut self, fact: Command) {
-        let in_flight = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|(command, _)| *command == fact);
-        if in_flight || self.settled.contains(&fact) || self.facts.contains(&fact) {
-            return;
-        }
-        if matches!(fact, Command::OfferAnswer { .. }) {
-            self.answered_at = Some(Instant::now());
-        }
-        if self.facts.len() < FACTS_MAX {
-            self.facts.push_back(fact);
-        }
-    }
-
-    fn start_next_fact(&mut self) {
-        if self.in_flight.is_some() {
-            return;
-        }
-        if let Some(fact) = self.facts.pop_front() {
-            let (proposer, command) = (self.ctx.proposer.clone(), fact.clone());
-            let joins = matches!(command, Command::CallerJoin(_));
-            let turn = if joins { self.turn.take() } else { None };
-            let pending = Box::pin(async move {
-                // Held until the answer, so that the next caller is written behind this one.
-                let mut turn = turn;
-                if let Some(turn) = &mut turn {
-                    turn.comes().await;
-                }
-                proposer.propose(command).await
-            });
-            self.in_flight = Some((fact, pending));
-        }
-    }
-
     /// Who could ask to join and does not, for it is in the line, or a request failed, holds up
     /// nobody.
     fn leave_turn(&mut self) {
@@ -380,7 +355,10 @@ impl Caller {
                 None => std::future::pending().await,
             }
         };
-        let (mut applied, known) = (self.ctx.shared.raft.applied(), self.known);
+        let mut applied = self.ctx.shared.raft.applied();
+        let known = self
+            .known
+            .max(self.looks_after.map_or(0, |index| index + 1));
         let behind = *applied.borrow() < known;
         let caught_up = async {
             match behind {
@@ -463,76 +441,13 @@ impl Caller {
         }
     }
 
-    fn answered(&mut self, answer: Result<Applied<Reply>, ProposeError>) {
-        let Some((fact, _)) = self.in_flight.take() else {
-            return;
-        };
-        let reply = match answer {
-            Ok(applied) => {
-                self.known = self.known.max(applied.index);
-                applied.reply
-            }
-            Err(error) => {
-                // It is planned again as long as it is still true.
-                tracing::warn!(call = self.call.map(|c| c.0), %error, "a fact could not be written");
-                self.retry_at = Some(Instant::now() + PAUSE.1);
-                return;
-            }
-        };
-        if self.settled.len() == SETTLED_MAX {
-            self.settled.pop_front();
-        }
-        self.settled.push_back(fact.clone());
-        match (&fact, reply) {
-            (Command::CallerJoin(join), Ok(Done::Joined { call, position })) => {
-                let (queue, number) = (join.queue.clone(), masked(&join.number));
-                if self.call != Some(call) {
-                    let (node, channel) = (self.node(), &self.channel.id);
-                    tracing::info!(node, call = call.0, %queue, channel, number, position, "caller joined");
-                }
-                self.call = Some(call);
-                self.position = position;
-            }
-            (Command::CallerJoin(join), Err(reject)) => {
-                let (node, channel) = (self.node(), &self.channel.id);
-                let status = reject.queue_status();
-                tracing::info!(node, queue = %join.queue, channel, status, %reject, "caller refused");
-                self.send_away(status);
-            }
-            (Command::OfferAnswer { attempt, agent, .. }, reply) => {
-                let granted = reply.is_ok();
-                let (node, call) = (self.node(), self.call.map(|c| c.0));
-                tracing::info!(node, call, %agent, attempt = attempt.0, granted, "agent answered");
-                let channel = self
-                    .have
-                    .leg(*attempt, agent)
-                    .map(|leg| leg.channel.clone());
-                if let Some(leg) = channel.and_then(|channel| self.have.leg_mut(&channel)) {
-                    leg.refused = !granted;
-                }
-            }
-            (Command::CallReleased { .. }, _) => {
-                self.log("call released");
-                if self.have.place == Place::Stasis && !self.have.let_go {
-                    // The state gave it up, but the caller is still there: joins anew.
-                    self.call = None;
-                    self.settled.clear();
-                }
-            }
-            (fact, Err(reject)) => {
-                tracing::debug!(call = self.call.map(|c| c.0), ?fact, %reject, "a fact came too late");
-            }
-            _ => {}
-        }
-    }
-
     fn is_over(&self) -> bool {
         let idle = self.in_flight.is_none() && self.facts.is_empty();
         let ours = self.have.place == Place::Stasis;
         let legs = self.have.legs.iter().any(|leg| leg.lives() && !leg.hung_up);
         // An answer may be ahead of this replica: the call that was just made is still to come.
         let behind = *self.ctx.shared.raft.applied().borrow() < self.known;
-        if ours || !idle || legs || behind {
+        if ours || !idle || legs || behind || self.owes_end_of_talk() {
             return false;
         }
         match self.call {

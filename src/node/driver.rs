@@ -491,7 +491,10 @@ impl Driver {
             if let Some(actor) = event.call().and_then(|call| self.actor_of(call)) {
                 actor.wake();
             }
-            if let AcdEvent::CallReleased { call } = event {
+            // While the caller is here, so may be the leg of a call that was given up.
+            if let AcdEvent::CallReleased { call } = event
+                && self.actor_of(*call).is_none()
+            {
                 self.calls.remove(call);
             }
         }
@@ -521,16 +524,17 @@ impl Driver {
         }
     }
 
-    /// Learns anew which channel is which call's.
+    /// Learns anew which channel is which call's, and forgets only those of whom nobody is here.
     pub(crate) fn know_calls(&mut self) {
-        let pbx = &self.ctx.pbx;
-        self.calls = self.ctx.shared.raft.read(|machine| {
-            machine
-                .0
-                .calls_on(pbx)
+        let (pbx, actors) = (&self.ctx.pbx, &self.actors);
+        self.calls.retain(|_, channel| actors.contains_key(channel));
+        let known: Vec<(CallId, String)> = self.ctx.shared.raft.read(|machine| {
+            let calls = machine.0.calls_on(pbx);
+            calls
                 .map(|call| (call.id, call.channel.to_string()))
                 .collect()
         });
+        self.calls.extend(known);
     }
 
     fn actor_of(&self, call: CallId) -> Option<&CallerRef> {

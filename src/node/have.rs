@@ -6,7 +6,7 @@
 use crate::legs::LegKey;
 use crate::want::Leave;
 use holdfast_acd::command::FailCause;
-use holdfast_acd::{AgentId, Attempt};
+use holdfast_acd::{AgentId, Attempt, CallId};
 use holdfast_ari::{Channel, ChannelState, Event};
 use std::collections::BTreeMap;
 
@@ -135,6 +135,8 @@ pub(crate) struct Have {
     /// A comparison found the caller in the bridge of this attempt: the two were connected, even if
     /// nothing is known of the agent's leg any more.
     pub was_bridged: Option<Attempt>,
+    /// The call of a talk that goes on, or went on, without being known to the state.
+    pub kept: Option<CallId>,
     pub bridging_failed: bool,
     pub replacement: Option<Replacement>,
     /// The offer for which the caller was continued in the dialplan.
@@ -146,6 +148,8 @@ pub(crate) struct Have {
     /// Keys pressed, the latest last.
     pub keys: String,
     pub closing: Closing,
+    /// Result variables that Asterisk has taken, with their values.
+    pub results: Vec<(&'static str, String)>,
     /// We continued it or hung it up for good.
     pub let_go: bool,
     /// How it is let go by our own decision: refused, or no quorum.
@@ -180,6 +184,13 @@ impl Have {
     pub fn has_bridge(&self, attempt: Attempt) -> bool {
         let bridge = self.bridge.as_ref();
         bridge.is_some_and(|bridge| bridge.attempt == attempt) && !self.bridge_unsure
+    }
+
+    /// The agent's leg with which the caller talks now.
+    pub fn talking(&self) -> Option<&Leg> {
+        let bridged = |leg: &&Leg| leg.lives() && self.in_bridge(&leg.channel);
+        let legs = (self.place == Place::Stasis).then_some(&self.legs);
+        legs.and_then(|legs| legs.iter().find(bridged))
     }
 
     fn in_bridge(&self, leg: &str) -> bool {
@@ -278,8 +289,11 @@ impl Have {
         self.playback = None;
         self.let_go = false;
         self.closing = Closing::No;
+        self.results.clear();
         self.sent_away = None;
         self.no_quorum = false;
+        self.was_bridged = None;
+        self.kept = None;
         self.keys.clear();
     }
 
@@ -287,6 +301,9 @@ impl Have {
         let caller_there = self.place != Place::Gone && !self.hanging_up;
         let bridged = self.in_bridge(id);
         let Some(leg) = self.leg_mut(id) else { return };
+        // The answer to the request that put it there may be lost, or still to come; and it may have
+        // been missed already.
+        leg.bridged |= matches!(event, Event::ChannelEnteredBridge { .. });
         if let LegState::Ended(_) = leg.state {
             // A request that ran late has made it again: it is not ours any more.
             if !matches!(
@@ -301,8 +318,6 @@ impl Have {
         }
         match event {
             Event::StasisStart { .. } => leg.state = LegState::Up,
-            // The answer to the request that put it there may be lost, or still to come.
-            Event::ChannelEnteredBridge { .. } => leg.bridged = true,
             Event::ChannelStateChange { channel }
                 if channel.state == ChannelState::Ringing && leg.state != LegState::Up =>
             {
@@ -380,11 +395,13 @@ impl Have {
             legs,
             bridges,
             announced,
+            kept,
         } = found;
         if place == Place::Stasis && self.place == Place::Dialplan {
             self.back_in_stasis();
         }
         self.place = place;
+        self.kept = kept.or(self.kept);
         self.hanging_up = false;
         self.music = None;
         self.announced = self.announced.max(announced);
@@ -407,6 +424,10 @@ impl Have {
             .iter()
             .filter(|(_, members)| members.contains(&self.channel));
         self.was_bridged = inside.next().map(|(attempt, _)| *attempt);
+        for leg in &mut self.legs {
+            // Nobody comes into that bridge alone.
+            leg.bridged |= self.was_bridged == Some(leg.attempt);
+        }
         self.bridge_unsure = false;
         self.bridge =
             bridges
@@ -435,6 +456,8 @@ pub(crate) struct Found {
     pub bridges: Vec<(Attempt, Vec<String>)>,
     /// Announcements up to this number are over and not to be repeated.
     pub announced: u32,
+    /// They are of this call, which the state does not know, or may not.
+    pub kept: Option<CallId>,
 }
 
 /// Why a leg ended, by Q.850 cause and the last `Dial` word.
@@ -462,9 +485,8 @@ mod tests {
     use super::*;
     use holdfast_ari::decode;
 
-    /// The request's answer was lost, and the agent hung up before it could be made again.
-    #[test]
-    fn who_entered_the_bridge_was_bridged_whatever_became_of_the_answer() {
+    /// A caller with the leg of one attempt that is up, and what makes its events.
+    fn with_a_leg() -> (Have, impl Fn(&str) -> Event) {
         let leg = "hf-a-1-7-1-1001";
         let mut have = Have {
             place: Place::Stasis,
@@ -474,7 +496,7 @@ mod tests {
         let agent = AgentId::new("1001").unwrap();
         let (attempt, state) = (Attempt(1), LegState::Up);
         have.legs.push(Leg::new(leg.into(), attempt, agent, state));
-        let channel = |kind: &str| {
+        let channel = move |kind: &str| {
             let channel = format!(r#"{{"id":"{leg}","name":"PJSIP/1001-1","state":"Up"}}"#);
             let bridge = r#"{"id":"hfb-a-7-1","bridge_type":"mixing","channels":[]}"#;
             decode(&format!(
@@ -482,10 +504,47 @@ mod tests {
                 "channel":{channel},"bridge":{bridge}}}"#
             ))
         };
+        (have, channel)
+    }
+
+    /// The request's answer was lost, and the agent hung up before it could be made again.
+    #[test]
+    fn who_entered_the_bridge_was_bridged_whatever_became_of_the_answer() {
+        let (mut have, channel) = with_a_leg();
         have.observe(&channel("ChannelDestroyed"));
         assert!(!have.legs[0].bridged, "it never entered");
 
-        have.legs[0].state = LegState::Up;
+        // It was looked for, and was gone, before its events came.
+        have.observe(&channel("ChannelEnteredBridge"));
+        have.observe(&channel("ChannelDestroyed"));
+        assert!(have.legs[0].bridged, "it had entered");
+    }
+
+    #[test]
+    fn who_is_found_in_a_bridge_of_ours_was_bridged() {
+        let mut have = Have {
+            channel: "a-1.1".into(),
+            ..Have::default()
+        };
+        let agent = AgentId::new("1001").unwrap();
+        let up = |attempt| {
+            let channel = format!("hf-a-1-7-{attempt}-1001");
+            Leg::new(channel, Attempt(attempt), agent.clone(), LegState::Up)
+        };
+        have.legs = vec![up(1), up(2)];
+        have.compared(Found {
+            bridges: vec![(Attempt(2), vec!["a-1.1".into()])],
+            ..Found::default()
+        });
+        let legs = have.legs.iter();
+        let bridged: Vec<bool> = legs.map(|leg| leg.bridged).collect();
+        assert_eq!(bridged, [false, true]);
+        assert!(have.legs.iter().all(|leg| !leg.lives()), "both have gone");
+    }
+
+    #[test]
+    fn who_entered_the_bridge_and_left_it_was_bridged() {
+        let (mut have, channel) = with_a_leg();
         have.observe(&channel("ChannelEnteredBridge"));
         have.observe(&channel("ChannelLeftBridge"));
         have.observe(&channel("ChannelDestroyed"));

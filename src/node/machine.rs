@@ -32,9 +32,10 @@ impl Machine for AcdMachine {
         #[cfg(feature = "planted")]
         let (stamp, command) = {
             let (mut stamp, mut command) = (stamp, command.clone());
-            if let Some(reply) = crate::planted::spoil(&mut stamp, &mut command) {
+            if let Some(reply) = crate::planted::spoil(&self.0, &mut stamp, &mut command) {
                 return reply;
             }
+            crate::planted::fire_twice(&self.0, stamp, &command, events);
             (stamp, &command.clone())
         };
         self.0.apply(stamp, command, events)

@@ -6,6 +6,7 @@
 //! before a bridge, hang up losers before joining the winner.
 
 use crate::have::{Closing, Have, Leg, LegState, Place, PlaybackOf};
+use crate::kept;
 use crate::want::{Leave, Then, Want, WantLeg};
 use holdfast_acd::call::Prompt;
 use holdfast_acd::command::{EndedBy, FailCause, LeaveReason};
@@ -20,6 +21,10 @@ pub(crate) enum Step {
     Join,
     /// Writes a fact.
     Propose(Command),
+    /// Proposes that this agent is held for the talk that goes on.
+    KeepTalk(AgentId),
+    /// Writes that it is over.
+    TalkOver,
     StartMusic(String),
     StopMusic,
     /// Plays an announcement as one playback, and queues music behind it.
@@ -68,6 +73,9 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
     let mut steps = Vec::new();
     if have.transferred() {
         return after_transfer(call, want, have);
+    }
+    if let Want::TalkOn { leave, hold } = want {
+        return kept::talk_on(leave, *hold, have);
     }
     hang_up_what_is_not_wanted(want, have, &mut steps);
     if have.place == Place::Gone {
@@ -178,6 +186,8 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
             }
         }
         Want::Talk { attempt, agent } => talk(call, *attempt, agent, have, &mut steps),
+        // Planned above.
+        Want::TalkOn { .. } => {}
         Want::TalkInDialplan { attempt, .. } => {
             if have.place == Place::Stasis {
                 steps.push(Step::Propose(Command::CallEnd {
@@ -296,7 +306,7 @@ fn keep_music(class: &str, have: &Have, steps: &mut Vec<Step>) {
     }
 }
 
-fn drop_bridge(have: &Have, steps: &mut Vec<Step>) {
+pub(crate) fn drop_bridge(have: &Have, steps: &mut Vec<Step>) {
     if have.bridge.is_some() {
         steps.push(Step::DropBridge);
     }
@@ -492,7 +502,7 @@ fn talk(call: CallId, attempt: Attempt, agent: &AgentId, have: &Have, steps: &mu
 }
 
 /// Prompts to their end, then the results, then out.
-fn let_go(leave: &Leave, have: &Have, steps: &mut Vec<Step>) {
+pub(crate) fn let_go(leave: &Leave, have: &Have, steps: &mut Vec<Step>) {
     if have.place != Place::Stasis || have.let_go {
         return;
     }
@@ -538,6 +548,9 @@ fn after_transfer(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> {
         (Some(call), Want::Leave(_)) => Some(Command::CallReleased { call }),
         _ => None,
     };
+    if matches!(want, Want::TalkOn { .. }) {
+        steps.push(Step::TalkOver);
+    }
     steps.extend(fact.map(Step::Propose));
     steps
 }

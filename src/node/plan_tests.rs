@@ -559,8 +559,8 @@ fn a_comparison_keeps_the_living_legs_and_ends_the_others() {
     have.compared(Found {
         place: Place::Stasis,
         legs: vec![(leg_id(ATTEMPT, "1002"), key, LegState::Up)],
-        bridges: Vec::new(),
         announced: 3,
+        ..Found::default()
     });
     assert!(!have.legs[0].lives());
     assert_eq!((have.legs[1].state, have.announced), (LegState::Up, 3));

@@ -4,11 +4,11 @@
 //! Where a bug is not a change of a command on its way into `apply`, its place in the code asks
 //! [`is`] by name.
 
-use holdfast_acd::{AdminOp, Command, Done, Reply, Stamp};
+use holdfast_acd::{AdminOp, Command, Done, Event, PbxId, Reply, Stamp, State};
 use std::sync::OnceLock;
 
 /// All of them.
-pub const BUGS: [&str; 11] = [
+pub const BUGS: [&str; 13] = [
     "double-reserve",
     "forgotten-release",
     "bridge-before-grant",
@@ -20,6 +20,8 @@ pub const BUGS: [&str; 11] = [
     "ghost-in-line",
     "clock-in-apply",
     "leader-sleeps",
+    "no-epoch-fence",
+    "deadline-twice",
 ];
 
 static ALIVE: OnceLock<String> = OnceLock::new();
@@ -35,7 +37,7 @@ pub(crate) fn is(bug: &str) -> bool {
 }
 
 /// Changes a command or its stamp on the way into `apply`, or answers in its place.
-pub(crate) fn spoil(stamp: &mut Stamp, command: &mut Command) -> Option<Reply> {
+pub(crate) fn spoil(state: &State, stamp: &mut Stamp, command: &mut Command) -> Option<Reply> {
     let written = || {
         Some(Ok(Done::Written {
             revision: stamp.index,
@@ -56,9 +58,30 @@ pub(crate) fn spoil(stamp: &mut Stamp, command: &mut Command) -> Option<Reply> {
             AdminOp::AgentPause { .. } if is("stale-pause") => return written(),
             _ => {}
         },
+        _ if is("no-epoch-fence") => defence(state, command),
         _ => {}
     }
     None
+}
+
+/// What a driver says whose epoch is over counts as if it were not.
+fn defence(state: &State, command: &mut Command) {
+    let known = |pbx: &PbxId| state.pbx(pbx).map_or(0, |pbx| pbx.epoch);
+    match command {
+        Command::PbxUp { pbx, epoch, .. } => *epoch = (*epoch).max(known(pbx) + 1),
+        Command::PbxDown { pbx, epoch, .. } | Command::DeviceSeen { pbx, epoch, .. } => {
+            *epoch = (*epoch).max(known(pbx));
+        }
+        _ => {}
+    }
+}
+
+/// What a `Tick` fires is told, and forgotten: it fires again.
+pub(crate) fn fire_twice(state: &State, stamp: Stamp, command: &Command, events: &mut Vec<Event>) {
+    if matches!(command, Command::Tick) && is("deadline-twice") {
+        // What it answers is answered again.
+        let _ = state.clone().apply(stamp, command, events);
+    }
 }
 
 /// How much too soon `deadline-early` is.

@@ -9,6 +9,7 @@ use crate::ctx::Sight;
 use crate::driver::Driver;
 use crate::features;
 use crate::have::{Found, Have, LegState, Place, Playback, PlaybackOf};
+use crate::kept::in_talk;
 use crate::legs::{LegKey, looks_like_leg, parse_bridge, parse_leg, playback_id};
 use futures_util::{StreamExt, stream};
 use holdfast_acd::call::{Call, Phase};
@@ -47,10 +48,10 @@ pub(crate) enum CompareError {
 
 /// What Asterisk has of ours.
 #[derive(Default)]
-struct Seen {
-    callers: BTreeMap<String, Channel>,
-    legs: BTreeMap<CallId, Vec<(String, LegKey, LegState)>>,
-    bridges: BTreeMap<CallId, Vec<(Attempt, Vec<String>)>>,
+pub(crate) struct Seen {
+    pub callers: BTreeMap<String, Channel>,
+    pub legs: BTreeMap<CallId, Vec<(String, LegKey, LegState)>>,
+    pub bridges: BTreeMap<CallId, Vec<(Attempt, Vec<String>)>>,
 }
 
 impl Driver {
@@ -109,17 +110,22 @@ impl Driver {
     async fn serve_blind(&mut self) -> Result<(), AriError> {
         // The socket has just been opened: what the process slept through is past.
         self.ctx.awake.asked();
-        let seen = self.look().await?;
+        let mut seen = self.look().await?;
+        // The replica may be old: who talks is seen in Asterisk alone.
+        let mut talks = in_talk(&mut seen, |_| false);
         for (id, channel) in seen.callers {
-            if !self.actors.contains_key(&id) {
-                self.greet(
-                    channel,
-                    Have {
-                        channel: id,
-                        ..Have::default()
-                    },
-                );
+            if self.actors.contains_key(&id) {
+                continue;
             }
+            let mut have = Have {
+                channel: id.clone(),
+                ..Have::default()
+            };
+            if let Some(found) = talks.remove(&id) {
+                self.learn_talk(&id, &found);
+                have.compared(found);
+            }
+            self.greet(channel, have);
         }
         self.ctx.sight.send_if_modified(|sight| {
             let changed = *sight == Sight::Down;
@@ -283,6 +289,13 @@ impl Driver {
             found.announced = announced;
             ours.insert(channel, (call, attempt, announced));
         }
+        let calls: BTreeSet<CallId> = ours.values().map(|(call, ..)| *call).collect();
+        for (channel, talk) in in_talk(&mut seen, |call| calls.contains(&call)) {
+            if !ours.contains_key(&channel) {
+                self.learn_talk(&channel, &talk);
+                found.insert(channel, talk);
+            }
+        }
         for id in seen.callers.keys().chain(self.actors.keys()) {
             found.entry(id.clone()).or_default();
         }
@@ -334,6 +347,13 @@ impl Driver {
                     tracing::debug!(bridge = id.as_str(), %error, "stale bridge not destroyed");
                 }
             }
+        }
+    }
+
+    /// Events of its leg are for the actor of this channel, though the state does not say so.
+    fn learn_talk(&mut self, channel: &str, talk: &Found) {
+        if let Some(call) = talk.kept {
+            self.calls.insert(call, channel.into());
         }
     }
 

@@ -59,6 +59,8 @@ pub struct NodeMetrics {
     /// Times that this node was given the Asterisk of another, and its own again.
     pub asterisks_taken_over: u64,
     pub asterisks_taken_back: u64,
+    /// Talks that went on although their call had been given up, and whose agent was held.
+    pub talks_kept: u64,
     /// ARI events by type (`Unknown` and `Malformed` included; the set is bounded).
     pub ari_events: BTreeMap<&'static str, u64>,
     /// ARI requests of callers' actors that failed, by step.

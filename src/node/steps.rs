@@ -9,7 +9,7 @@ use crate::have::{Bridge, Closing, Leg, LegState, Place, Playback, PlaybackOf};
 use crate::join;
 use crate::legs::{LegKey, bridge_id, leg_channel, playback_id};
 use crate::plan::Step;
-use crate::want::{Leave, WantLeg};
+use crate::want::WantLeg;
 use futures_util::future::join_all;
 use holdfast_acd::call::Prompt;
 use holdfast_acd::command::FailCause;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 /// Requests for one leg before it counts as unreachable.
 const LEG_TRIES_MAX: u32 = 3;
 /// Failures in a row after which a step that only adds comfort is skipped.
-const SKIP_AFTER: u32 = 3;
+pub(crate) const SKIP_AFTER: u32 = 3;
 
 impl Caller {
     /// Carries a step out. False: the rest of the plan has to wait.
@@ -60,6 +60,8 @@ impl Caller {
         let channel = self.channel.id.clone();
         match step {
             Step::Propose(fact) => self.note(fact),
+            Step::KeepTalk(agent) => self.learn_queue_and_keep(agent).await?,
+            Step::TalkOver => self.note_end_of_talk(),
             Step::Join => {
                 if self.join.is_none() {
                     match join::read(&ari, &self.ctx.pbx, &self.channel, &self.args).await? {
@@ -146,12 +148,13 @@ impl Caller {
                     .await
                 {
                     Ok(()) | Err(AriError::Conflict(_)) => self.have.bridge_unsure = false,
-                    Err(error) => return self.skip_or(error),
+                    Err(error) => return self.skip_after(SKIP_AFTER, error),
                 }
             }
             Step::Bridge { attempt, channel } => self.bridge(attempt, &channel).await?,
             Step::DropBridge => {
-                if let (Some(bridge), Some(call)) = (&self.have.bridge, self.call) {
+                let call = self.call.or(self.have.kept);
+                if let (Some(bridge), Some(call)) = (&self.have.bridge, call) {
                     let id = bridge_id(&self.ctx.pbx, call, bridge.attempt);
                     skip_gone(&ari.destroy_bridge(id.as_str()).await)?;
                 }
@@ -163,9 +166,7 @@ impl Caller {
                 legs,
             } => self.dial(attempt, ring_s, &legs).await?,
             Step::SetResults(leave) => {
-                if let Err(error) = self.set_results(&leave).await {
-                    self.skip_or(error)?;
-                }
+                self.set_results(&leave).await?;
             }
             Step::Continue(exit) => {
                 ari.continue_in_dialplan(&channel, &way_out(&exit)).await?;
@@ -181,9 +182,9 @@ impl Caller {
         Ok(())
     }
 
-    /// After some failures a step is taken as done, unless the channel itself is the reason.
-    fn skip_or(&mut self, error: AriError) -> Result<(), AriError> {
-        let skip = self.failures >= SKIP_AFTER
+    /// After so many failures a step is taken as done, unless the channel itself is the reason.
+    pub(crate) fn skip_after(&self, failures: u32, error: AriError) -> Result<(), AriError> {
+        let skip = self.failures >= failures
             && !matches!(error, AriError::NotFound(_) | AriError::NotInStasis);
         if skip { Ok(()) } else { Err(error) }
     }
@@ -389,19 +390,21 @@ impl Caller {
                     self.have.hanging_up = true;
                     return Ok(());
                 }
-                if ari.channel(leg).await? == ChannelLookup::Gone {
-                    if let Some(leg) = self.have.leg_mut(leg) {
-                        leg.state = LegState::Ended(FailCause::Rejected);
-                        leg.ended_first = true;
-                    }
-                    return Ok(());
+                let enough = self.bridging_trouble(attempt);
+                let gone = ari.channel(leg).await? == ChannelLookup::Gone;
+                // Of a leg that is gone events are on the way, and they tell whether a request that ran
+                // late had put the two together. Only if they never come, it had not.
+                if !gone {
+                    self.have.bridge = None;
+                    self.have.bridging_failed = enough;
+                } else if enough && let Some(leg) = self.have.leg_mut(leg) {
+                    leg.state = LegState::Ended(FailCause::Rejected);
+                    leg.ended_first = true;
                 }
-                self.have.bridge = None;
-                self.bridging_trouble();
                 return Ok(());
             }
             Err(error) => {
-                self.bridging_trouble();
+                self.have.bridging_failed = self.bridging_trouble(attempt);
                 return Err(error);
             }
         }
@@ -417,11 +420,13 @@ impl Caller {
         Ok(())
     }
 
-    fn bridging_trouble(&mut self) {
+    /// The two are to be put together again a little later; true after enough of that.
+    fn bridging_trouble(&mut self, attempt: Attempt) -> bool {
         self.failed();
-        if self.failures > SKIP_AFTER {
-            self.have.bridging_failed = true;
-        }
+        let (of, failures) = &mut self.bridge_failures;
+        *failures = if *of == attempt { *failures + 1 } else { 1 };
+        *of = attempt;
+        *failures > SKIP_AFTER
     }
 
     /// The dial string is composed of checked endpoints, never of free text.
@@ -482,28 +487,6 @@ impl Caller {
         );
         self.have.music = None;
         Ok(())
-    }
-
-    async fn set_results(&mut self, leave: &Leave) -> Result<(), AriError> {
-        let vars = &self.ctx.vars;
-        let position = self.position.to_string();
-        let mut values = Vec::new();
-        let status = leave
-            .status
-            .as_deref()
-            .map(|status| ("QUEUESTATUS", status));
-        let position = (self.position > 0).then_some(("QUEUEPOSITION", position.as_str()));
-        let results = leave
-            .results
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()));
-        // First what the dialplan decides by.
-        for (name, value) in status.into_iter().chain(position).chain(results) {
-            if let Some(var) = vars.result(name) {
-                values.push((var, value));
-            }
-        }
-        self.ctx.ari.set_variables(&self.channel.id, &values).await
     }
 
     /// Events were lost on the way to this actor: looks at all that is ours.
@@ -576,6 +559,8 @@ fn name(step: &Step) -> &'static str {
     match step {
         Step::Join => "join",
         Step::Propose(_) => "propose",
+        Step::KeepTalk(_) => "keep_talk",
+        Step::TalkOver => "talk_over",
         Step::StartMusic(_) => "start_music",
         Step::StopMusic => "stop_music",
         Step::Announce { .. } => "announce",

@@ -42,6 +42,13 @@ pub(crate) enum Want {
     Away,
     /// Bridged with this agent's leg.
     Talk { attempt: Attempt, agent: AgentId },
+    /// The state does not know the call (any more), or cannot be asked; but the caller was found
+    /// talking, and is let go so when that is over.
+    TalkOn {
+        leave: Leave,
+        /// The agent is to be held for it, and nothing of ours is in the agent's way.
+        hold: bool,
+    },
     /// The dialplan has connected them.
     TalkInDialplan { attempt: Attempt, agent: AgentId },
     /// Out of our hands, with these results.
@@ -172,6 +179,21 @@ pub(crate) fn leave_unserved(queue: Option<&Queue>, status: &str) -> Leave {
                 .map(|q| q.settings.fallback.clone())
                 .unwrap_or_default(),
         ),
+        results: Vec::new(),
+    }
+}
+
+/// How a caller goes whose agent has hung up: as `leave` does it for a call that is known.
+pub(crate) fn leave_after_talk(queue: Option<&Queue>) -> Leave {
+    let go_on = queue.is_some_and(|queue| queue.settings.continue_after_agent);
+    Leave {
+        status: Some("CONTINUE".into()),
+        prompts: Vec::new(),
+        then: if go_on {
+            Then::Continue(Exit::default())
+        } else {
+            Then::HangUp
+        },
         results: Vec::new(),
     }
 }

@@ -65,6 +65,8 @@ pub const BUGS: &[(&str, Property, Plant)] = &[
         Property::Positions,
         wrong_in_log,
     ),
+    ("an epoch that is over", Property::OneDriver, stale_epoch),
+    ("an epoch granted again", Property::OneDriver, epoch_again),
 ];
 
 /// A right history, put together.

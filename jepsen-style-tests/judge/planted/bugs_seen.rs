@@ -321,3 +321,22 @@ pub(super) fn off_by_one(scene: &Scene) -> Option<Vec<Record>> {
         Some(changed)
     }))
 }
+
+/// As of a driver who does not know that he is over.
+pub(super) fn stale_epoch(scene: &Scene) -> Option<Vec<Record>> {
+    let mut legs = scene.story.legs.iter();
+    let (of, _) = legs.find(|(_, leg)| leg.offer.is_some_and(|offer| offer.epoch > 1))?;
+    Some(scene.changed(|record| {
+        let mut record = record.clone();
+        if let Seen::Leg {
+            id,
+            offer: Some(offer),
+            ..
+        } = &mut record.seen
+            && id == of
+        {
+            offer.epoch -= 1;
+        }
+        Some(record)
+    }))
+}

@@ -393,3 +393,11 @@ pub(super) fn wrong_in_log(scene: &Scene) -> Option<Vec<Record>> {
         true
     }))
 }
+
+/// What was granted to a driver long ago is granted once more.
+pub(super) fn epoch_again(scene: &Scene) -> Option<Vec<Record>> {
+    let events = &scene.story.log.events;
+    let up = |told: &&LogEvent| matches!(told.event, Event::PbxUp { .. });
+    let (first, last) = (events.iter().find(up)?, events.iter().rfind(up)?);
+    (first.at != last.at).then(|| scene.with_more(last, vec![first.event.clone()]))
+}

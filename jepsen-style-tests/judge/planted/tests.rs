@@ -7,7 +7,7 @@ use crate::judge::story::Story;
 use crate::judge::{History, Limits, judge};
 use std::collections::BTreeSet;
 
-const ALL: [Property; 10] = [
+const ALL: [Property; 11] = [
     Property::EndsOnce,
     Property::OneHand,
     Property::BridgedOnce,
@@ -18,6 +18,7 @@ const ALL: [Property; 10] = [
     Property::Replicas,
     Property::Heals,
     Property::Positions,
+    Property::OneDriver,
 ];
 
 /// Each bug must find its place in so many histories, and be found in each.

@@ -126,6 +126,8 @@ pub struct World {
     /// Not in sight of the log.
     pub(super) unseen: BTreeSet<usize>,
     pub(super) dead: BTreeSet<usize>,
+    /// Under which each Asterisk is driven.
+    pub(super) epochs: [u64; PBXES.len()],
     pub(super) kept: BTreeMap<(usize, String), u64>,
     pub(super) index: u64,
     pub(super) calls: u64,
@@ -150,6 +152,7 @@ pub fn history(seed: u64) -> History {
         lines: Default::default(),
         unseen: BTreeSet::new(),
         dead: BTreeSet::new(),
+        epochs: [1; PBXES.len()],
         kept: BTreeMap::new(),
         index: 10,
         calls: 0,
@@ -292,7 +295,8 @@ impl World {
         at: u64,
     ) {
         let it = &self.callers[caller];
-        let (id, offer) = leg(&it.id.pbx, it.call, attempt, agent);
+        let (id, mut offer) = leg(&it.id.pbx, it.call, attempt, agent);
+        offer.epoch = self.epochs[self.place(caller)];
         let agent = agent.to_owned();
         self.saw_at(
             at,
@@ -405,10 +409,11 @@ impl World {
                     pbx: PBXES[place].to_owned(),
                     saw,
                 });
+                self.epochs[place] += 1;
                 self.log(Event::PbxUp {
                     pbx: pbx(place),
                     node: node(place),
-                    epoch: 2,
+                    epoch: self.epochs[place],
                 });
             }
             Act::Away(place) => {

@@ -4,6 +4,9 @@
 //! announcements in [`told`]. A caller whose Asterisk is out of sight can be told nothing, so
 //! his deadlines wait for it. Queues by way of the dialplan have times of Asterisk's own.
 
+#[cfg(test)]
+#[path = "deadlines_sight_tests.rs"]
+mod sight_tests;
 #[path = "deadlines_told.rs"]
 mod told;
 
@@ -41,7 +44,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
             Event::CallLeft { call, outcome, .. } => {
                 if let Some(due) = timeouts.remove(&call.0) {
                     if *outcome == Outcome::Timeout {
-                        judge.not_early("queue timeout", call, due, now, told.when, found);
+                        not_early("queue timeout", call, due, now, told.when, found);
                     }
                     // Late by how long he could be told of it: his Asterisk may have been out of sight.
                     judge.waited(&fold, call.0, due, told, found);
@@ -135,6 +138,24 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
     announced.end(&judge, &fold, last, found);
 }
 
+fn not_early(
+    deadline: &'static str,
+    subject: &dyn std::fmt::Display,
+    due: u64,
+    now: u64,
+    when: When,
+    found: &mut Findings,
+) {
+    if now < due {
+        let violation = Violation::Early {
+            deadline,
+            subject: subject.to_string(),
+            by_ms: due - now,
+        };
+        found.broken(when, violation, &[subject]);
+    }
+}
+
 /// What is asked of every deadline.
 struct Judge<'a> {
     story: &'a Story,
@@ -151,27 +172,8 @@ impl Judge<'_> {
         when: When,
         found: &mut Findings,
     ) {
-        self.not_early(deadline, subject, due, now, when, found);
+        not_early(deadline, subject, due, now, when, found);
         self.not_late(deadline, subject, due, now, when, found);
-    }
-
-    fn not_early(
-        &self,
-        deadline: &'static str,
-        subject: &dyn std::fmt::Display,
-        due: u64,
-        now: u64,
-        when: When,
-        found: &mut Findings,
-    ) {
-        if now < due {
-            let violation = Violation::Early {
-                deadline,
-                subject: subject.to_string(),
-                by_ms: due - now,
-            };
-            found.broken(when, violation, &[subject]);
-        }
     }
 
     fn not_late(

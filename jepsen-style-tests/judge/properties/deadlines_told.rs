@@ -1,9 +1,9 @@
 //! Announcements among the deadlines: numbered without a gap, not too soon after one another, and,
 //! where every position is told whenever it is due, not too late.
 
-use super::{Findings, Judge, Violation};
+use super::{Findings, Judge, Violation, not_early};
 use crate::judge::history::Rules;
-use crate::judge::log::{Fold, LogEvent};
+use crate::judge::log::{Call, Fold, LogEvent};
 use crate::judge::story::When;
 use holdfast_acd::Event;
 use holdfast_acd::limits::ANNOUNCE_CHECK_MS_MIN;
@@ -74,10 +74,19 @@ impl Announced {
         }
     }
 
-    fn rules<'a>(judge: &'a Judge, fold: &Fold, call: u64, when: When) -> Option<&'a Rules> {
-        let queue = &fold.calls.get(&call)?.queue;
-        let rules = judge.story.rules(queue, when.at_ms);
-        rules.filter(|rules| !rules.dialplan)
+    /// A call whose announcements follow the rules of the queue it joined, with what it was told last.
+    fn told<'a>(
+        &'a self,
+        judge: &'a Judge,
+        fold: &'a Fold,
+        call: u64,
+        when: When,
+    ) -> Option<(&'a Call, &'a Rules, Option<&'a Told>)> {
+        let it = fold.calls.get(&call)?;
+        let rules = judge.story.rules(&it.queue, when.at_ms)?;
+        let known = self.calls.get(&call);
+        let fits = !rules.dialplan && known.is_none_or(|known| !known.moved);
+        fits.then_some((it, rules, known))
     }
 
     fn check_soon(
@@ -87,14 +96,9 @@ impl Announced {
         (call, now, when): (u64, u64, When),
         found: &mut Findings,
     ) {
-        let (Some(it), Some(rules)) = (fold.calls.get(&call), Self::rules(judge, fold, call, when))
-        else {
+        let Some((it, rules, known)) = self.told(judge, fold, call, when) else {
             return;
         };
-        let known = self.calls.get(&call);
-        if known.is_some_and(|known| known.moved) {
-            return;
-        }
         let due = match known.and_then(|known| known.at_ms) {
             // Position and periodic sounds have a clock each, so only one of them alone has a gap.
             Some(_) if rules.periodic_ms > 0 && rules.announce_ms > 0 => return,
@@ -111,14 +115,7 @@ impl Announced {
             }
         };
         found.judged(1);
-        if now < due {
-            let violation = Violation::Early {
-                deadline: ANNOUNCEMENT,
-                subject: format!("call {call}"),
-                by_ms: due - now,
-            };
-            found.broken(when, violation, &[&call]);
-        }
+        not_early(ANNOUNCEMENT, &call, due, now, when, found);
     }
 
     fn check_late(
@@ -128,14 +125,12 @@ impl Announced {
         (call, now, when): (u64, u64, When),
         found: &mut Findings,
     ) {
-        let (Some(it), Some(rules)) = (fold.calls.get(&call), Self::rules(judge, fold, call, when))
-        else {
+        let Some((it, rules, known)) = self.told(judge, fold, call, when) else {
             return;
         };
-        let known = self.calls.get(&call);
         let regular = rules.announce_always && rules.announce_ms > 0 && rules.periodic_ms == 0;
         let waits = fold.position(call).is_some() && it.offer.is_none() && fold.in_sight(&it.pbx);
-        if !regular || !waits || known.is_some_and(|known| known.moved) {
+        if !regular || !waits {
             return;
         }
         let due = match known.and_then(|known| known.at_ms) {

@@ -12,6 +12,7 @@
 //! | `Replicas` | 8 | [`replicas`] | states between two digests |
 //! | `Heals` | 9 | [`heals`] | how soon each single caller is served: that depends on the agents |
 //! | `Positions` | 10 | [`positions`] | hold times: they are an estimate |
+//! | `OneDriver` | 15 | [`one_driver`] | what else a deposed driver asks of Asterisk: only ids of legs carry an epoch |
 //!
 //! A property whose observations are missing says so (`Findings::not_judged`). Who judges states
 //! which properties must be judged; a demand that is not met is a violation itself.
@@ -20,6 +21,7 @@ pub mod bridged_once;
 pub mod deadlines;
 pub mod ends_once;
 pub mod heals;
+pub mod one_driver;
 pub mod one_hand;
 pub mod order;
 pub mod pauses;
@@ -47,11 +49,12 @@ pub enum Property {
     Replicas,
     Heals,
     Positions,
+    OneDriver = 15,
 }
 
 type Check = fn(&Story, &Limits, &mut Findings);
 
-const CHECKS: [(Property, Check); 10] = [
+const CHECKS: [(Property, Check); 11] = [
     (Property::EndsOnce, ends_once::check),
     (Property::OneHand, one_hand::check),
     (Property::BridgedOnce, bridged_once::check),
@@ -62,6 +65,7 @@ const CHECKS: [(Property, Check); 10] = [
     (Property::Replicas, replicas::check),
     (Property::Heals, heals::check),
     (Property::Positions, positions::check),
+    (Property::OneDriver, one_driver::check),
 ];
 
 /// A violation, when it was seen, and whom the events around it are about.

@@ -159,6 +159,17 @@ pub enum Violation {
         told: u32,
         is: Option<u32>,
     },
+    // 15
+    EpochNotNew {
+        pbx: String,
+        epoch: u64,
+        known: u64,
+    },
+    EpochOver {
+        leg: Channel,
+        epoch: u64,
+        known: u64,
+    },
     // The history itself
     Defect {
         what: String,
@@ -196,6 +207,7 @@ impl Violation {
                 Property::Heals
             }
             WrongPosition { .. } | PositionRose { .. } | WrongInLog { .. } => Property::Positions,
+            EpochOver { .. } | EpochNotNew { .. } => Property::OneDriver,
             Defect { .. } | NotWhole { .. } => return None,
             NotJudged { property, .. } => *property,
         })
@@ -378,6 +390,13 @@ impl fmt::Display for Violation {
                     "position {told} was to be announced to call {call}; the events add up to {is:?}"
                 )
             }
+            EpochNotNew { pbx, epoch, known } => {
+                write!(f, "epoch {epoch} of {pbx} began after epoch {known}")
+            }
+            EpochOver { leg, epoch, known } => write!(
+                f,
+                "leg {leg} was called under epoch {epoch} for an offer made under epoch {known}"
+            ),
             Defect { what } => write!(f, "the history contradicts itself: {what}"),
             NotWhole { dropped } => write!(
                 f,

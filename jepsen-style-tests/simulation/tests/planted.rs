@@ -50,5 +50,7 @@ bugs! {
     a_caller_who_never_leaves "ghost-in-line" within 10 by ["no agent stays reserved", "Heals", "EndsOnce"];
     replicas_that_read_a_clock "clock-in-apply" within 10 by ["replicas agree", "Replicas"];
     a_leader_who_does_nothing "leader-sleeps" within 20 by ["resumes", "Deadlines"];
+    an_epoch_that_is_over_and_counts "no-epoch-fence" within 40 by ["OneDriver"];
+    a_deadline_twice "deadline-twice" within 10 by ["Deadlines"];
     a_sync_that_is_a_lie "ack-before-sync" within 40 by ["a node stays up", "Writes", "replicas agree", "Replicas", "resumes"];
 }

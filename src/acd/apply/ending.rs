@@ -94,11 +94,18 @@ impl Apply<'_> {
     }
 
     fn agent_done(&mut self, id: &AgentId, wrap_up_ms: u64) {
+        if let Some(agent) = self.state.agents.get_mut(id) {
+            agent.calls_taken += 1;
+        }
+        self.let_agent_rest(id, wrap_up_ms);
+    }
+
+    /// The agent has hung up.
+    pub(super) fn let_agent_rest(&mut self, id: &AgentId, wrap_up_ms: u64) {
         let Some(agent) = self.state.agents.get_mut(id) else {
             return;
         };
         agent.hand = Hand::Free;
-        agent.calls_taken += 1;
         agent.last_call_at = Some(self.now);
         if wrap_up_ms > 0 && agent.login_at.is_some() {
             let until = self.now.saturating_add(wrap_up_ms);

@@ -13,6 +13,7 @@ mod ending;
 mod offer;
 mod pbx;
 mod settings;
+mod talk;
 mod tick;
 
 use crate::command::{Command, Stamp};
@@ -108,6 +109,14 @@ impl Apply<'_> {
                 self.admin(admin, digest::digest(&(admin.if_revision, &admin.op)))
             }
             Command::AdminAsked { asked, admin } => self.admin(admin, *asked),
+            Command::TalkKept {
+                pbx,
+                epoch,
+                channel,
+                agent,
+                queue,
+            } => self.talk_kept(pbx, *epoch, channel, agent, queue.as_ref()),
+            Command::TalkOver { pbx, channel } => self.talk_over(pbx, channel),
         }
     }
 

@@ -92,6 +92,7 @@ impl Apply<'_> {
                 self.end_offer(id, FailCause::Cancelled);
             }
         }
+        self.end_talks(pbx, |channel| !alive.contains(channel));
     }
 
     pub(super) fn pbx_down(&mut self, id: &PbxId, epoch: u64, lost: bool) -> Reply {
@@ -124,6 +125,7 @@ impl Apply<'_> {
         for call in calls {
             self.call_gone(call, Outcome::Lost, EndedBy::Failure);
         }
+        let had_talks = self.end_talks(pbx, |_| true);
         let mut touched = Vec::new();
         for agent in self.state.agents.values_mut() {
             if let Some(device) = agent.devices.get_mut(pbx)
@@ -138,7 +140,7 @@ impl Apply<'_> {
             pbx.sight = Sight::Down;
             pbx.lost_at = None;
         }
-        had_calls || !touched.is_empty()
+        had_calls || had_talks || !touched.is_empty()
     }
 
     pub(super) fn node_away(&mut self, node: &NodeName, node_lost_after_ms: u64) -> Reply {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{QueueSettings, Strategy};
 use holdfast_sim::{CallSpec, CallerState, Habit, Hearing};
 use std::time::Duration;
@@ -52,28 +53,38 @@ async fn lost_answers_and_refusals_cost_time_and_never_a_second_ring() {
     cluster.stop().await;
 }
 
-/// More answers are lost than the node asks again for what only tells the dialplan something.
+/// Seed 301 of the simulation: each lost answer had all variables set anew, and after four the caller
+/// was let go without any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_dialplan_is_told_why_a_caller_left_though_all_answers_are_lost_meanwhile() {
+async fn the_dialplan_is_told_why_a_caller_left_through_lost_answers_and_refusals() {
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
     cluster.queue("support", plain()).await;
-    for lost in [4, 12] {
-        let caller = node
-            .sim
-            .place_call(CallSpec::new("qt-support-1", "5551234"));
-        node.until("the caller waits", |state| {
-            let line = state.queue(&queue("support")).map(|queue| queue.line.len());
-            line == Some(1)
+    for refused in [false, true] {
+        let caller = node.sim.place_call(CallSpec::new("q-support", "5551234"));
+        node.until("waits", |state| state.calls().count() == 1)
+            .await;
+        until(&node.sim, "hears music", |_| {
+            matches!(heard(&caller).last(), Some(Hearing::Music { .. }))
         })
         .await;
-        node.sim.lose_next_answers(lost);
+        // Of the first two variables nothing works.
+        match refused {
+            false => node.sim.lose_next_answers(8),
+            true => node.sim.fail_next_requests(8),
+        }
+        let call = node
+            .handle()
+            .read(|state| state.calls().next().map(|it| it.id));
+        let call = call.expect("it waits");
+        let info = "closing time".to_string();
+        node.admin(AdminOp::CallWithdraw { call, info }).await;
         let end = tokio::time::timeout(LONG, caller.ended())
             .await
-            .expect("let go in time");
-        let status = end.dialplan.get("QUEUESTATUS").map(String::as_str);
-        assert_eq!(status, Some("TIMEOUT"), "{lost} lost: {end:?}");
+            .expect("is let go");
+        let told = |name: &str| end.dialplan.get(name).map(String::as_str);
+        assert_eq!(told("QUEUESTATUS"), Some("WITHDRAW"), "{end:?}");
         released(node).await;
     }
     cluster.stop().await;

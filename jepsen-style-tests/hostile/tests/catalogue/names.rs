@@ -121,10 +121,17 @@ pub fn entries() -> Vec<Entry> {
         let others = acd::AgentId::new(text).is_err()
             && acd::NodeName::new(text).is_err()
             && acd::PbxId::new(text).is_err()
+            && ari::QueueName::new(text).is_err()
+            && ari::ChannelId::new(text).is_err()
+            && ari::MusicClass::new(text).is_err()
             && ari::Context::new(text).is_err()
+            && ari::Exten::new(text).is_err()
             && ari::Label::new(text).is_err()
             && ari::AppName::new(text).is_err()
-            && ari::Endpoint::new(&format!("PJSIP/{text}")).is_err();
+            && ari::Var::configured(text).is_err()
+            && ari::Endpoint::new(&format!("PJSIP/{text}")).is_err()
+            // Sounds lie in folders.
+            && (text == "a/b" || ari::MediaUri::new(&format!("sound:{text}")).is_err());
         let answer = error.filter(|_| others).map(|error| error.to_string());
         let answer = answer.unwrap_or_default();
         entries.push(told(

@@ -171,7 +171,7 @@ fn facts() -> impl Strategy<Value = Command> {
         1 => Just(LeaveReason::NoQuorum),
         1 => prop::sample::select(vec!["1", "9"]).prop_map(|key| LeaveReason::Key(key.into())),
     ];
-    let channels = prop::collection::vec(channels(), 0..12);
+    let alive = prop::collection::vec(channels(), 0..12);
     prop_oneof![
         14 => joins(),
         3 => (calls(), reason).prop_map(|(call, reason)| Command::CallerLeave { call, reason }),
@@ -187,7 +187,7 @@ fn facts() -> impl Strategy<Value = Command> {
         3 => calls().prop_map(|call| Command::CallReleased { call }),
         3 => (pbxes(), agents(), devices())
             .prop_map(|(pbx, agent, state)| Command::AgentDevice { pbx, agent, state }),
-        1 => (pbxes(), nodes(), 1..9u64, any::<bool>(), channels).prop_map(
+        1 => (pbxes(), nodes(), 1..9u64, any::<bool>(), alive).prop_map(
             |(pbx, node, epoch, restarted, channels)| Command::PbxUp {
                 pbx, node, epoch, restarted, channels
             }
@@ -200,12 +200,32 @@ fn facts() -> impl Strategy<Value = Command> {
         ),
         1 => (pbxes(), 1..9u64, any::<bool>())
             .prop_map(|(pbx, epoch, lost)| Command::PbxDown { pbx, epoch, lost }),
+        1 => talks(),
         1 => nodes()
             .prop_map(|node| Command::NodeAway { node, node_lost_after_ms: 20_000 }),
         3 => nodes().prop_map(|node| Command::NodeBack { node }),
         2 => (calls(), attempt(), prop::collection::vec(agents(), 0..4))
             .prop_map(|(call, attempt, agents)| Command::OfferMake { call, attempt, agents }),
     ]
+}
+
+fn talks() -> impl Strategy<Value = Command> {
+    let kept = (
+        pbxes(),
+        4..12u64,
+        channels(),
+        agents(),
+        prop::option::of(queues()),
+    )
+        .prop_map(|(pbx, epoch, channel, agent, queue)| Command::TalkKept {
+            pbx,
+            epoch,
+            channel,
+            agent,
+            queue,
+        });
+    let over = (pbxes(), channels()).prop_map(|(pbx, channel)| Command::TalkOver { pbx, channel });
+    prop_oneof![2 => kept, 1 => over]
 }
 
 fn admin_ops() -> impl Strategy<Value = AdminOp> {

@@ -1,6 +1,8 @@
 //! A cluster of nodes in this process, each beside a simulated Asterisk, and waits on conditions.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod door;
+
 use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{AgentSettings, MemberSettings, QueueSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, State};
