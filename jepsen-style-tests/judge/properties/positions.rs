@@ -139,6 +139,8 @@ fn right(
     let before = from.saturating_sub(limits.failover_ms);
     if story.faulty(before, to) {
         from = before.saturating_sub(story.fault_ms(before, to, |fault| fault.no_quorum));
+        // An Asterisk that stands still, or answers nobody, begins what it was asked for when it goes on.
+        from = from.saturating_sub(story.cut_ms(Some(&id.pbx), before, to));
     }
     let known = stands.get(id).map_or(&[][..], Vec::as_slice);
     let mut were = Vec::new();
