@@ -26,6 +26,8 @@ pub struct Host {
     board: Switchboard,
     book: Book,
     log: LogReader,
+    /// All Asterisks, by the host of their address.
+    ways: Ways,
     skew_ms: Arc<AtomicI64>,
     process: Option<Process>,
     /// Milliseconds that it missed while it was stopped.
@@ -42,6 +44,9 @@ struct Process {
     runtime: Runtime,
 }
 
+/// Each Asterisk with the host of its address.
+pub type Ways = Arc<Vec<(String, Asterisk)>>;
+
 /// What became of a process in one step.
 pub enum Stepped {
     Runs,
@@ -57,6 +62,7 @@ impl Host {
         board: Switchboard,
         book: Book,
         log: LogReader,
+        ways: Ways,
     ) -> Host {
         Host {
             name: config.node.name.clone(),
@@ -66,6 +72,7 @@ impl Host {
             board,
             book,
             log,
+            ways,
             skew_ms: Arc::default(),
             process: None,
             missed_ms: 0,
@@ -85,7 +92,7 @@ impl Host {
             .build()
             .expect("a runtime without IO needs nothing of the system");
         let (clock, skew) = (self.book.clock.clone(), self.skew_ms.clone());
-        let way = self.asterisk.way();
+        let (ways, own) = (self.ways.clone(), self.asterisk.way());
         let world = World {
             store: holdfast_raft::World {
                 disk: self.disk.boot(),
@@ -93,7 +100,10 @@ impl Host {
                 wall_ms: Arc::new(move || wall(&clock, skew.load(Ordering::Relaxed))),
                 threads: false,
             },
-            reach: Some(Arc::new(move |_| way.clone())),
+            reach: Some(Arc::new(move |url| {
+                let other = ways.iter().find(|(host, _)| url.host_str() == Some(host));
+                other.map_or_else(|| own.clone(), |(_, asterisk)| asterisk.way())
+            })),
             ..World::default()
         };
         let config = self.config.clone();

@@ -4,7 +4,7 @@ use crate::asterisk::{Asterisk, Told, WALL_MS};
 use crate::book::{Book, Clock};
 use crate::checks::Checks;
 use crate::clients::Clients;
-use crate::host::{Host, Stepped};
+use crate::host::{Host, Stepped, Ways};
 use crate::log_reader::LogReader;
 use crate::nemesis::{Ground, Nemesis};
 use crate::options::Options;
@@ -13,7 +13,7 @@ use crate::switchboard::Switchboard;
 use crate::watch::Watch;
 use holdfast_drills::judge::history::{AsteriskSaw, NodeSaw, Seen};
 use holdfast_node::NodeConfig;
-use holdfast_node::config::{AsteriskSection, Secret, Span};
+use holdfast_node::config::{AsteriskSection, Secret, Span, TakeoverSection};
 use holdfast_raft::sim::{Honesty, SimDisk};
 use holdfast_sim::PbxConfig;
 use rand::rngs::StdRng;
@@ -21,6 +21,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use std::fs::File;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by the panic hook: a task of a node panicked, which tokio would only keep to itself.
@@ -52,6 +53,7 @@ impl World {
             .enumerate()
             .map(|(at, name)| asterisk(&options, at, name, &names, book.clone()))
             .collect();
+        let ways: Ways = Arc::new((0..).map(address).zip(asterisks.iter().cloned()).collect());
         let watch = Watch::new(book.clone());
         let hosts = asterisks
             .iter()
@@ -61,7 +63,7 @@ impl World {
                 if options.lying_disks {
                     disk.swear(|_, _| Honesty::Never);
                 }
-                let config = config(&options, at, &asterisk.name);
+                let config = config(&options, at, &names);
                 let log = LogReader::new(&asterisk.name, watch.source());
                 Host::new(
                     config,
@@ -70,6 +72,7 @@ impl World {
                     board.clone(),
                     book.clone(),
                     log,
+                    ways.clone(),
                 )
             })
             .collect();
@@ -218,7 +221,13 @@ fn asterisk(options: &Options, at: usize, name: &str, names: &[String], book: Bo
     asterisk
 }
 
-fn config(options: &Options, at: usize, name: &str) -> NodeConfig {
+/// Of an Asterisk and of the node beside it.
+fn address(at: usize) -> String {
+    format!("10.0.0.{}", 1 + at)
+}
+
+fn config(options: &Options, at: usize, names: &[String]) -> NodeConfig {
+    let name = &names[at];
     let addr = |at: usize| SocketAddr::from(([10, 0, 0, 1 + at as u8], 7081));
     let mut config = NodeConfig::default();
     config.node.name = name.into();
@@ -235,11 +244,24 @@ fn config(options: &Options, at: usize, name: &str) -> NodeConfig {
     config.timing.node_lost_after = Span::ms(options.node_lost_ms);
     config.timing.asterisk_lost_after = Some(Span::ms(options.asterisk_lost_ms));
     config.timing.no_quorum_after = Span::ms(options.no_quorum_ms);
+    let url = |at| format!("http://{}:8088/ari", address(at));
     config.asterisk = Some(AsteriskSection {
-        url: format!("http://10.0.0.{}:8088/ari", 1 + at),
+        url: url(at),
         password: Some(Secret::new("secret")),
         systemname: name.into(),
         ..AsteriskSection::default()
     });
+    if let Some(after) = options.takeover_ms {
+        config.timing.takeover_after = Span::ms(after);
+        let others = names.iter().enumerate().filter(|(other, _)| *other != at);
+        config.takeover = others
+            .map(|(other, name)| TakeoverSection {
+                systemname: name.clone(),
+                url: url(other),
+                password: Some(Secret::new("secret")),
+                ..TakeoverSection::default()
+            })
+            .collect();
+    }
     config
 }

@@ -427,6 +427,21 @@ async fn a_disk_error_is_fatal_to_the_node_and_only_to_it() {
     assert!(why.unwrap().as_ref().unwrap().contains("injected"));
     assert!(!cluster.node(leader).status().health.healthy);
     assert!(cluster.node(leader).leadership().borrow().is_none());
+    // It does not ask its own core again and again, without a pause, until a deadline is over.
+    let broken = cluster.node(leader);
+    let refused = async {
+        (
+            broken.barrier(LONG).await,
+            broken.propose(Add::Number(1), LONG).await,
+        )
+    };
+    let refused = tokio::time::timeout(LONG / 2, refused).await;
+    let (read, written) = refused.expect("refused long before the deadline");
+    assert!(matches!(read, Err(ProposeError::ShuttingDown)), "{read:?}");
+    assert!(
+        matches!(written, Err(ProposeError::ShuttingDown)),
+        "{written:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -524,3 +524,44 @@ async fn a_driver_whose_asterisk_is_given_to_another_lets_go_and_asks_for_it_aga
     never_silent(&caller);
     cluster.stop().await;
 }
+
+/// It cannot send them away, for its event socket is another's: so it must not say that it did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deposed_node_that_hears_of_nobody_counts_no_caller_as_sent_away() {
+    log();
+    let cluster = Cluster::start_taking(&NAMES, |config| {
+        config.timing.no_quorum_after = Span::ms(3_000);
+    })
+    .await;
+    cluster.queue("support", plain()).await;
+    let caller = waits(&cluster, B, "5551").await;
+    let lost = &cluster.nodes[B];
+    lost.until("it knows the caller", |state| line(state) == ["5551"])
+        .await;
+    lost.faults.isolate(true);
+    driven(&cluster.nodes[0], "b", false).await;
+    let alone = |check: &holdfast_node::Check| {
+        check.name == "cluster" && check.detail.contains("no leader was heard of")
+    };
+    let no_quorum = async {
+        while !lost.handle().readiness().iter().any(alone) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let no_quorum = tokio::time::timeout(LONG, no_quorum);
+    no_quorum.await.expect("it is alone");
+    // Its own view is that the caller waits and that he has waited long enough.
+    assert_eq!(lost.handle().read(line), ["5551"]);
+    lost.faults.heal();
+    lost.connected().await;
+    assert_eq!(driven(lost, "b", true).await, "b");
+    let sent = lost.handle().metrics().callers_no_quorum;
+    let counted = lost
+        .handle()
+        .read(|state| state.queue(&queue("support")).unwrap().counters.no_quorum);
+    assert_eq!((sent, counted), (0, 0));
+    assert_eq!(lost.handle().read(line), ["5551"]);
+    assert_eq!(caller.state(), CallerState::Waiting);
+    never_silent(&caller);
+    cluster.stop().await;
+}
