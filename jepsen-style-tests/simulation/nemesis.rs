@@ -271,7 +271,9 @@ impl Nemesis {
             }
             Kind::StopAsterisk => {
                 asterisk.stop(true);
-                ground.watch.asterisk(&asterisk.name, AsteriskSaw::StandsStill);
+                ground
+                    .watch
+                    .asterisk(&asterisk.name, AsteriskSaw::StandsStill);
                 cut.push(asterisk.name.clone());
                 vec![End::ResumeAsterisk(at)]
             }
@@ -301,7 +303,9 @@ impl Nemesis {
             Kind::CutWay => {
                 // What is asked of it meanwhile it does when the way is good again.
                 asterisk.set_faults(|faults| faults.cut = true);
-                ground.watch.asterisk(&asterisk.name, AsteriskSaw::StandsStill);
+                ground
+                    .watch
+                    .asterisk(&asterisk.name, AsteriskSaw::StandsStill);
                 asterisk.mute_sockets();
                 cut.push(asterisk.name.clone());
                 vec![End::GoodWay(at)]
