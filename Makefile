@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test test-simulation simulate drill soak verify fix tools fuzz-tools fuzz fuzz-build schemathesis asterisk build clean
+.PHONY: demo test test-simulation test-costs simulate drill soak verify fix tools fuzz-tools fuzz fuzz-build schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
@@ -15,12 +15,17 @@ test: tools asterisk verify
 	$(CARGO) nextest run --locked --workspace --exclude holdfast-simulation --no-fail-fast; \
 	status=$$?; wait; exit $$status
 	$(MAKE) test-simulation
+	$(MAKE) test-costs
 
 # Hundreds of seeds and the deliberate bugs: ten times faster built for release, which more than pays
 # for that build.
 SIMULATION = --locked --release --package holdfast-simulation --features planted
 test-simulation:
 	$(CARGO) nextest run $(SIMULATION) --no-fail-fast
+
+# Instructions of the core's hot paths, against benches/costs.txt: the same on every machine.
+test-costs:
+	$(CARGO) nextest run --locked --release --manifest-path benches/Cargo.toml --target-dir target --no-fail-fast
 
 # The deterministic simulation, in virtual time. `make simulate SEED=7` runs one seed and prints its
 # options, what the nodes log and the hash of its trace; `make simulate SEEDS=10000` runs many, each in
@@ -66,15 +71,15 @@ build:
 	$(CARGO) build --locked --workspace --all-targets
 
 # What the tests need beside the toolchain: the test runner, and (unpacked into a cache folder,
-# without root) a real Asterisk 22 and sipp. The drills and the tests on real
-# disks need what makes hosts and breaks them.
-DRILL_PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc
+# without root) a real Asterisk 22 and sipp. The drills and the tests on real disks need what makes
+# hosts and breaks them, the costs what counts instructions.
+PACKAGES = iproute2 nftables strace faketime e2fsprogs xfsprogs mount perl gcc valgrind
 tools:
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
-	@dpkg --status $(DRILL_PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \
-	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DRILL_PACKAGES); \
+	@dpkg --status $(PACKAGES) >/dev/null 2>&1 || if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 	else \
-	    echo "the drills need these packages: sudo apt-get install $(DRILL_PACKAGES)" >&2; exit 1; \
+	    echo "the tests need these packages: sudo apt-get install $(PACKAGES)" >&2; exit 1; \
 	fi
 
 fuzz-tools:

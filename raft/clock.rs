@@ -24,6 +24,13 @@ impl Clock {
         *self.lock() = (at_ms, Instant::now());
     }
 
+    /// Counts on from `at_ms`, a stamp of this process, unless it is past that already.
+    pub fn advance(&self, at_ms: u64) {
+        if self.now_ms() < at_ms {
+            self.rebase(at_ms);
+        }
+    }
+
     /// The estimate. Between entries of a distant leader it may step back by the difference of
     /// their travel times.
     pub fn now_ms(&self) -> u64 {

@@ -110,6 +110,16 @@ pub fn working_leader<M: Machine>(node: &Node<M>) -> Option<Member> {
     works.then_some(member)
 }
 
+/// Whether what is applied here is of now: see [`crate::Raft::is_current`].
+pub fn is_current<M: Machine>(node: &Node<M>) -> bool {
+    if acting(node).is_some() {
+        return true;
+    }
+    let heard = node.leader_silence().is_some_and(|s| s < 2 * node.lease());
+    let committed = node.told_committed.load(Ordering::Acquire);
+    heard && !node.leads() && *node.state.applied().borrow() >= committed
+}
+
 /// Whether a majority (of each half of a change of members) acknowledged within the lease.
 fn quorum_acked<M: Machine>(node: &Node<M>, metrics: &Metrics) -> bool {
     let lease = node.lease();

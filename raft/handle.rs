@@ -91,6 +91,13 @@ impl<M: Machine> Raft<M> {
         fence::working_leader(&self.node).map(|member| (member.name, member.addr))
     }
 
+    /// Whether the local state is of now, to within twice the lease: this node may act as leader, or
+    /// heard a working one by then and has applied all that it said was committed. A node that is cut
+    /// off, was stopped or is catching up is not current; what it knows may be long over.
+    pub fn is_current(&self) -> bool {
+        fence::is_current(&self.node)
+    }
+
     /// Who leads, as [`Raft::leader`] has it, for those who wait for it to change.
     pub fn led_by(&self) -> watch::Receiver<Option<Lead>> {
         self.node.led_by.subscribe()

@@ -167,8 +167,11 @@ impl<M: Machine> State<M> {
         inner.at_ms = at_ms;
         inner.wall_ms = wall_ms;
         drop(inner);
-        if !own {
-            self.clock.rebase(at_ms);
+        match own {
+            // A new leader stamps its first entry before it applies the last ones of the old leader,
+            // which set its clock back to when those were written.
+            true => self.clock.advance(at_ms),
+            false => self.clock.rebase(at_ms),
         }
         let events = EventBatch {
             index: log_id.index,
@@ -425,6 +428,24 @@ mod tests {
         let replies: Vec<bool> = outcomes[0].replies.iter().map(Option::is_some).collect();
         assert_eq!(replies, vec![true, false, true]);
         assert_eq!(state.read(|m| m.sum), 101);
+    }
+
+    /// The old leader wrote its last entry seconds before the new one took office and applies it.
+    #[tokio::test]
+    async fn the_clock_of_a_new_leader_goes_on_from_the_stamp_of_its_first_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, mut applier) = open(dir.path());
+        let mut last_of_old = entry(1, 1, 20_000, 1, &[(0, 1)]);
+        if let EntryPayload::Normal(batch) = &mut last_of_old.payload {
+            batch.origin += 1;
+        }
+        let first_of_new = entry(2, 2, 26_000, 1, &[]);
+        applier.apply([last_of_old, first_of_new]).await.unwrap();
+        assert!(state.clock.now_ms() >= 26_000, "{}", state.clock.now_ms());
+        // Its own stamps set it back no more than before.
+        let own = entry(2, 3, 21_000, 1, &[]);
+        applier.apply([own]).await.unwrap();
+        assert!(state.clock.now_ms() >= 26_000);
     }
 
     #[tokio::test]

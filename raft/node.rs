@@ -65,6 +65,8 @@ pub struct Node<M: Machine> {
     pub handover: AtomicBool,
     /// When a leader was last heard.
     pub leader_heard: Mutex<Option<Instant>>,
+    /// Up to where the log was committed, by the last word of a leader.
+    pub told_committed: AtomicU64,
     pub fatal: watch::Sender<Option<String>>,
     pub closing: watch::Sender<bool>,
     /// What the node waits for while it does not belong to a cluster.
@@ -140,6 +142,7 @@ impl<M: Machine> Node<M> {
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
             leader_heard: Mutex::new(None),
+            told_committed: AtomicU64::new(0),
             fatal,
             closing: watch::Sender::new(false),
             waiting_for: Mutex::new("starting".into()),
@@ -370,8 +373,11 @@ impl<M: Machine> Node<M> {
         let reply = match kind {
             Kind::Append => {
                 let request: AppendEntriesRequest<Types> = read(kind, message)?;
+                let committed = request.leader_commit.map_or(0, |id| id.index);
                 let answer = self.core.append_entries(request).await;
                 if matches!(&answer, Ok(a) if !matches!(a, AppendEntriesResponse::HigherVote(_))) {
+                    // In this order, so that who sees the leader sees what it told, too.
+                    self.told_committed.fetch_max(committed, Ordering::AcqRel);
                     self.note_leader();
                 }
                 wire::pack_reply(&answer)

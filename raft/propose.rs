@@ -1,5 +1,6 @@
 //! Commands on their way into the log and linearizable reads, from any node.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -260,8 +261,13 @@ impl<M: Machine> Node<M> {
     }
 
     /// The log index that holds everything acknowledged so far, confirmed by a quorum; `None`
-    /// unless this node leads.
+    /// unless this node leads, and has taken office in this life: openraft puts a restarted leader back
+    /// into its old term, where it knows no longer what it had committed.
     pub async fn read_index(&self) -> Option<u64> {
+        let term = self.core.metrics().borrow().current_term;
+        if self.opened.load(Ordering::Acquire) != term {
+            return None;
+        }
         let read = self.core.get_read_log_id();
         let (read, _) = tokio::time::timeout(READ_TRY, read).await.ok()?.ok()?;
         Some(read.map_or(0, |l| l.index))

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_drills::drill::nemesis::{ALL, named};
+use holdfast_drills::drill::workload::Workload;
 use holdfast_drills::drill::{Plan, perform};
 use holdfast_drills::lab::Kind;
 
@@ -62,6 +63,8 @@ fn list() {
         );
     }
     println!("\nNEMESIS=all: all of them");
+    println!("WORKLOAD=ten-queues: ten queues whose agents overlap, in place of two");
+    println!("WORKLOAD=flood: with each strike 1,000 callers at once; flood:300 is so many");
 }
 
 /// The plan that the environment describes; `None` if it names no nemesis.
@@ -101,10 +104,16 @@ fn plan() -> Result<Option<Plan>, String> {
     }
     let mut plan = Plan::once(kind, seed, nemeses);
     if length.is_some() {
+        plan = plan.with_patience();
         plan.hold = (Duration::from_secs(5), Duration::from_secs(20));
         plan.rest = Duration::from_secs(8);
     }
     plan.length = length;
+    if let Some(text) = variable("WORKLOAD") {
+        plan.workload = Workload::named(&text).ok_or_else(|| {
+            format!("WORKLOAD: there is no {text:?}; write usual, ten-queues, flood or flood:300")
+        })?;
+    }
     plan.pairs = variable("PAIRS").is_some_and(|value| value != "0");
     Ok(Some(plan))
 }

@@ -67,6 +67,9 @@ pub struct Callers {
     calls: Arc<Mutex<BTreeMap<String, Call>>>,
     stop: watch::Sender<bool>,
     arrivals: Option<JoinHandle<()>>,
+    habits: Habits,
+    /// Callers of floods so far.
+    flooded: u32,
 }
 
 impl Callers {
@@ -78,6 +81,8 @@ impl Callers {
             calls: Arc::default(),
             stop: watch::Sender::new(false),
             arrivals: None,
+            habits: habits.clone(),
+            flooded: 0,
         };
         callers.arrivals = Some(tokio::spawn(arrive(callers.door(), habits)));
         callers
@@ -96,6 +101,28 @@ impl Callers {
     pub async fn one_more(&self, pbx: &'static str, queue: &str, number: &str) {
         let spec = CallSpec::new(&format!("q-{queue}"), number);
         self.door().place(pbx, queue, spec).await;
+    }
+
+    /// So many callers at once, beside those who arrive by chance; returns when all have dialled.
+    pub async fn flood(&mut self, count: u32) {
+        let habits = self.habits.clone();
+        let door = self.door();
+        for _ in 0..count {
+            self.flooded += 1;
+            let serial = self.flooded;
+            let mut rng = StdRng::seed_from_u64(habits.seed ^ (u64::from(serial) << 32));
+            let pbx = NAMES[rng.random_range(0..NAMES.len())];
+            let queue = &habits.queues[rng.random_range(0..habits.queues.len())];
+            let patience = rng.random_range(habits.patience_ms.0..=habits.patience_ms.1);
+            if self.chronicle.is_down(pbx) {
+                continue;
+            }
+            let spec = CallSpec {
+                hang_up_after_ms: Some(patience),
+                ..CallSpec::new(&format!("q-{queue}"), &format!("66{serial:06}"))
+            };
+            door.place(pbx, queue, spec).await;
+        }
     }
 
     /// Nobody arrives any more.
@@ -144,7 +171,9 @@ async fn arrive(mut door: Door, habits: Habits) {
             at += Duration::from_secs_f64(-chance.ln() * mean_s);
         }
         let pbx = NAMES[rng.random_range(0..NAMES.len())];
-        let queue = habits.queues[rng.random_range(0..habits.queues.len())].clone();
+        let drawn = rng.random_range(0..habits.queues.len());
+        let turn = (serial as usize - 1) % habits.queues.len();
+        let queue = &habits.queues[if serial > habits.first { drawn } else { turn }];
         let patience = rng.random_range(habits.patience_ms.0..=habits.patience_ms.1);
         let exten = match rng.random_range(0..URGENT_OF) {
             0 => format!("qp-{queue}-{PRIORITY}"),
@@ -165,7 +194,7 @@ async fn arrive(mut door: Door, habits: Habits) {
             hang_up_after_ms: Some(patience),
             ..CallSpec::new(&exten, &format!("55{serial:06}"))
         };
-        door.place(pbx, &queue, spec).await;
+        door.place(pbx, queue, spec).await;
     }
 }
 

@@ -58,6 +58,17 @@ impl Group {
         Ok(group)
     }
 
+    /// How often its process had to wait because it had used up what it was given of the processor.
+    pub fn throttled(&self) -> u64 {
+        let stat = std::fs::read_to_string(self.path.join("cpu.stat")).unwrap_or_default();
+        let count = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("nr_throttled "));
+        count
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
     /// Its process has all of the machine again.
     pub fn end(self) -> Result<(), LabError> {
         // What is left is said by the removal, which fails when a process is still inside.

@@ -3,14 +3,10 @@
 use std::fmt::Write;
 
 use super::agents::AGENTS;
+use super::workload::{Line, Workload};
 use crate::judge::Source;
 use crate::judge::history::{Rules, Seen};
 
-/// Two queues that want the same agents.
-pub const NAMES: [&str; 2] = ["support", "sales"];
-
-/// How long a caller waits at most.
-const MAX_WAIT_MS: u64 = 11_000;
 /// Announcements of the position: the first, and between two.
 const ANNOUNCE_MS: u64 = 3_000;
 const WRAP_UP_MS: u64 = 300;
@@ -21,30 +17,27 @@ pub fn name_of(agent: &str) -> String {
 }
 
 /// Tells the judge what was declared.
-pub fn rules(source: &Source) {
-    for queue in NAMES {
+pub fn rules(source: &Source, workload: Workload, max_wait_ms: u64) {
+    for Line { name: queue, .. } in workload.lines() {
         let rules = Rules {
-            timeout_ms: Some(MAX_WAIT_MS),
+            timeout_ms: Some(max_wait_ms),
             wrap_up_ms: WRAP_UP_MS,
             announce_ms: ANNOUNCE_MS,
             announce_first_ms: ANNOUNCE_MS,
             announce_min_ms: ANNOUNCE_MS,
             ..Rules::default()
         };
-        let queue = queue.to_owned();
         source.saw(Seen::Rules { queue, rules });
     }
 }
 
 /// The declared set, in TOML. Failed offers cost an agent a moment only, so that much happens.
-pub fn queues() -> String {
-    let agents: Vec<String> = AGENTS
-        .iter()
-        .map(|(agent, _)| format!("{agent:?}"))
-        .collect();
-    let members = agents.join(", ");
+pub fn queues(workload: Workload, max_wait_ms: u64) -> String {
     let mut text = String::new();
-    for (name, strategy) in NAMES.into_iter().zip(["rrmemory", "leastrecent"]) {
+    for line in workload.lines() {
+        let (name, strategy) = (line.name, line.strategy);
+        let members: Vec<String> = line.members.iter().map(|m| format!("{m:?}")).collect();
+        let members = members.join(", ");
         write!(
             text,
             "[queue.{name}]\nstrategy = \"{strategy}\"\nring_time = \"4s\"\nwrap_up = \"{WRAP_UP_MS}ms\"\n\
@@ -52,10 +45,7 @@ pub fn queues() -> String {
              announce = {{ frequency = \"{}ms\", first_after = \"{}ms\", min_frequency = \"{}ms\" }}\n\
              retry = {{ no_answer = \"300ms\", busy = \"300ms\", rejected = \"300ms\", \
              unreachable = \"300ms\" }}\n",
-            MAX_WAIT_MS,
-            ANNOUNCE_MS,
-            ANNOUNCE_MS,
-            ANNOUNCE_MS,
+            max_wait_ms, ANNOUNCE_MS, ANNOUNCE_MS, ANNOUNCE_MS,
         )
         .expect("a text takes any length");
     }

@@ -22,6 +22,7 @@ pub mod settle;
 pub mod soak;
 pub mod tools;
 pub mod witness;
+pub mod workload;
 
 pub use report::Report;
 pub use run::{Plan, perform};

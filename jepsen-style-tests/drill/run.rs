@@ -19,8 +19,9 @@ use super::disk::Disks;
 use super::inside::{self, Inside};
 use super::nemesis::{ALL, Healing, Needs, Nemesis};
 use super::report::{Ledger, Report};
-use super::soak::Meter;
+use super::soak::{self, Meter};
 use super::witness::Witness;
+use super::workload::Workload;
 use super::{declare, preload, settle};
 use crate::judge::Recorder;
 use crate::judge::history::{FaultSaw, NodeSaw, Seen};
@@ -43,6 +44,11 @@ pub struct Plan {
     /// Between two strikes.
     pub rest: Duration,
     pub calls_per_minute: u32,
+    pub workload: Workload,
+    /// How long callers wait before they hang up, least and most, in milliseconds.
+    pub patience_ms: (u64, u64),
+    /// How long a queue lets them wait, in milliseconds: less than the most patient would.
+    pub max_wait_ms: u64,
     /// Memory, open files and disk are measured, and must be flat.
     pub measured: bool,
 }
@@ -62,6 +68,10 @@ impl Plan {
                 Kind::Sim => 140,
                 Kind::Real => 24,
             },
+            workload: Workload::default(),
+            // Little, for a drill lasts until the last of them has gone.
+            patience_ms: (3_000, 9_000),
+            max_wait_ms: 7_000,
             measured: false,
         }
     }
@@ -74,7 +84,16 @@ impl Plan {
             hold: (Duration::from_secs(5), Duration::from_secs(15)),
             calls_per_minute: 40,
             measured: true,
-            ..Plan::once(Kind::Sim, seed, nemeses)
+            ..Plan::once(Kind::Sim, seed, nemeses).with_patience()
+        }
+    }
+
+    /// With callers who wait for so long that they outlast a leader, and a while without a majority.
+    pub fn with_patience(self) -> Plan {
+        Plan {
+            patience_ms: (4_000, 15_000),
+            max_wait_ms: 11_000,
+            ..self
         }
     }
 
@@ -94,6 +113,9 @@ impl Plan {
         }
         if self.pairs {
             words += " PAIRS=1";
+        }
+        if self.workload != Workload::default() {
+            words += &format!(" WORKLOAD={}", self.workload.name());
         }
         words
     }
@@ -190,9 +212,11 @@ impl Stage<'_> {
             .oracle
             .tell(move |pbx, event| listener.hears(pbx, event));
         let cluster = cluster.begin().await;
-        cluster.apply(&declare::queues()).await;
+        cluster
+            .apply(&declare::queues(plan.workload, plan.max_wait_ms))
+            .await;
         let seen = self.recorder.source(0);
-        declare::rules(&seen);
+        declare::rules(&seen, plan.workload, plan.max_wait_ms);
         let phones = agents::phones(&cluster, &mut rng).await?;
         for (agent, _) in AGENTS {
             cluster.login(agent).await;
@@ -217,16 +241,21 @@ impl Stage<'_> {
             );
         }
         let inside = Inside::begin(&arena.cluster, &self.recorder.source(inside::LATE_MS));
+        if plan.measured {
+            soak::fill(&arena.cluster).await?;
+        }
         arena.note("the load begins");
         let habits = Habits {
             seed: plan.seed ^ 0xca11,
             per_minute: plan.calls_per_minute,
-            first: match plan.kind {
-                Kind::Sim => 10,
-                Kind::Real => 5,
-            },
-            queues: declare::NAMES.map(str::to_owned).to_vec(),
-            patience_ms: (4_000, 15_000),
+            first: plan.workload.first(plan.kind),
+            queues: plan
+                .workload
+                .lines()
+                .into_iter()
+                .map(|it| it.name)
+                .collect(),
+            patience_ms: plan.patience_ms,
         };
         let shared = arena.cluster.clone();
         let mut callers = Callers::begin(shared.clone(), self.chronicle.clone(), habits);
@@ -236,7 +265,7 @@ impl Stage<'_> {
             .then(|| Meter::begin(arena.cluster.clone(), self.chronicle.clone(), plan.seed));
         tokio::time::sleep(plan.rest).await;
 
-        let struck = self.strike_all(&mut arena).await;
+        let struck = self.strike_all(&mut arena, &mut callers).await;
         clients.stop().await;
         if let Some(meter) = meter {
             self.flat(meter).await?;
@@ -247,7 +276,7 @@ impl Stage<'_> {
         settle::works(&arena).await;
         callers.stop().await;
         clients.all_back().await.map_err(LabError::Refused)?;
-        settle::settle(&arena, &callers).await;
+        settle::settle(&arena, &callers, plan.workload).await;
         witness.ends(&callers.calls());
         drop(inside);
         seen.saw(Seen::Closed);
@@ -271,7 +300,7 @@ impl Stage<'_> {
     }
 
     /// Strikes until the plan is done.
-    async fn strike_all(&self, arena: &mut Arena) -> Result<(), LabError> {
+    async fn strike_all(&self, arena: &mut Arena, callers: &mut Callers) -> Result<(), LabError> {
         let plan = self.plan;
         let begun = tokio::time::Instant::now();
         let mut order = plan.nemeses.clone();
@@ -302,6 +331,10 @@ impl Stage<'_> {
                 picked.sort_by_key(|nemesis| !nemesis.costs_data);
             }
             turn += picked.len();
+            if plan.workload.flood() > 0 {
+                callers.flood(plan.workload.flood()).await;
+                arena.note(format!("{} callers at once", plan.workload.flood()));
+            }
             self.strike_once(&picked, arena).await?;
             tokio::time::sleep(plan.rest).await;
         }
@@ -319,12 +352,17 @@ impl Stage<'_> {
         let fault = struck_at;
         arena.targets.clear();
         let mut healings: Vec<Healing> = Vec::new();
+        // Those that must be replaced, for which the others are needed. They are struck first.
+        let mut spoilt: BTreeSet<&str> = BTreeSet::new();
         for nemesis in picked {
             if arena.targets.len() == NAMES.len() {
                 arena.note(format!("no node is left to strike with {}", nemesis.name));
                 continue;
             }
             healings.push((nemesis.strike)(arena).await?);
+            if nemesis.costs_data {
+                spoilt.extend(arena.targets.iter().copied());
+            }
         }
         let targets: Vec<String> = arena
             .targets
@@ -356,8 +394,12 @@ impl Stage<'_> {
                 }
                 healed => healed?,
             }
+            if !healings.is_empty() && !spoilt.is_empty() {
+                let others = NAMES.into_iter().filter(|name| !spoilt.contains(name));
+                settle::mend(arena, &others.collect::<Vec<_>>()).await?;
+            }
         }
-        settle::mend(arena).await?;
+        settle::mend(arena, &NAMES).await?;
         let resumed = settle::resumed(arena, healed_ms).await;
         let saw = FaultSaw::Ended;
         arena.seen.saw(Seen::Fault { id: fault, saw });

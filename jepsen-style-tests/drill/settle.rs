@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::agents::AGENTS;
 use super::arena::Arena;
 use super::callers::Callers;
-use super::declare;
 use super::run::next_leg;
+use super::workload::Workload;
 use crate::lab::cluster::{Cluster, NAMES, SECRET, TOKEN};
 use crate::lab::eventually::{check, eventually};
 use crate::lab::{ARI_PASSWORD, LabError};
@@ -21,14 +21,14 @@ const WORKS_FOR: Duration = Duration::from_secs(3);
 /// Within so long the last caller is gone: the longest patience and talk, and then some.
 const EMPTY_WITHIN: Duration = Duration::from_secs(90);
 
-/// Starts what is dead and waits until every node is ready. A node that ends by itself meanwhile,
+/// Starts what is dead of these and waits until each is ready. A node that ends by itself meanwhile,
 /// because its disk failed it, is started again, as its service manager does.
-pub async fn mend(arena: &Arena) -> Result<(), LabError> {
+pub async fn mend(arena: &Arena, names: &[&'static str]) -> Result<(), LabError> {
     // All of them first: none is ready without a majority.
-    for name in NAMES {
+    for name in names {
         arena.start(name).await?;
     }
-    for name in NAMES {
+    for name in names {
         ready(arena, name, HEALS_WITHIN).await;
     }
     Ok(())
@@ -66,7 +66,7 @@ pub async fn works(arena: &Arena) {
 
 /// Nobody calls any more: waits until all callers are gone, nothing is left at the Asterisks and in
 /// the queues, every agent may be rung, and all replicas are the same.
-pub async fn settle(arena: &Arena, callers: &Callers) {
+pub async fn settle(arena: &Arena, callers: &Callers, workload: Workload) {
     arena.note("the load has ended");
     eventually(EMPTY_WITHIN, "every caller's call ends", async || {
         let open = callers.open();
@@ -75,8 +75,8 @@ pub async fn settle(arena: &Arena, callers: &Callers) {
     .await;
     let cluster = arena.cluster.read().await;
     let agents: Vec<&str> = AGENTS.iter().map(|(agent, _)| *agent).collect();
-    for queue in declare::NAMES {
-        cluster.quiet(queue, &agents).await;
+    for line in workload.lines() {
+        cluster.quiet(&line.name, &agents).await;
     }
     same_everywhere(&cluster).await;
     arena.note("nobody is left, every agent is available, all replicas are the same");

@@ -3,6 +3,8 @@
 //! Every few seconds each node's process and data folder are measured, into a table that can be drawn.
 //! At the end the last quarter of the time is compared with the quarter before it. A node that was
 //! restarted begins small again; what is looked for is growth without end, so medians are compared.
+//! What is kept for longer than a soak lasts is filled up before it begins: answers of admin writes are kept
+//! for a day, ten thousand of them, and take some ten megabytes.
 //! The raft log alone may grow by two segments: it is purged by whole segments of 16 MiB, and an hour
 //! under a light load does not fill one.
 
@@ -13,9 +15,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::agents::AGENTS;
 use super::arena::{Chronicle, SharedCluster};
 use crate::lab::LabError;
 use crate::lab::cluster::NAMES;
+use holdfast_acd::limits::REQUESTS_MAX;
 
 /// Between two measurements.
 const EVERY: Duration = Duration::from_secs(5);
@@ -57,6 +61,25 @@ const COLUMNS: [Column; 5] = [
 ];
 /// Two segments: the older of which goes when the newer is begun and a snapshot covers it.
 const TWO_SEGMENTS_KIB: u64 = 2 * 16 * 1024;
+
+/// Fills up the kept answers of admin writes, by writes that change nothing.
+pub async fn fill(cluster: &SharedCluster) -> Result<(), LabError> {
+    const AT_ONCE: usize = 16;
+    let api = cluster.read().await.site(NAMES[0]).api.clone();
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let api = api.clone();
+        writers.spawn(async move {
+            for _ in 0..REQUESTS_MAX.div_ceil(AT_ONCE) {
+                api.unpause(AGENTS[0].0).await?;
+            }
+            Ok::<(), String>(())
+        });
+    }
+    let written = writers.join_all().await;
+    let written: Result<(), String> = written.into_iter().collect();
+    written.map_err(LabError::Refused)
+}
 
 /// The measuring.
 pub struct Meter {

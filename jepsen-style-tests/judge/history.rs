@@ -189,6 +189,9 @@ pub enum AsteriskSaw {
     AppReplaced,
     /// No driver's socket is there any more.
     SocketLost,
+    /// It does nothing, and will do later what it is asked meanwhile.
+    StandsStill,
+    GoesOn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,8 @@ pub struct Story {
     pub drivers: BTreeMap<String, String>,
     /// Deaths of each Asterisk.
     pub died: BTreeMap<String, Vec<When>>,
+    /// From when to when each Asterisk stood still.
+    pub stood: BTreeMap<String, Vec<(When, Option<When>)>>,
     pub rules: BTreeMap<String, Vec<(When, Rules)>>,
     pub log: Log,
     pub digests: BTreeMap<u64, BTreeMap<String, (When, u64)>>,
@@ -184,13 +186,26 @@ impl Story {
                 party,
                 saw,
             } => self.bridge(when, pbx, bridge, party, *saw, members),
-            Seen::Asterisk { pbx, saw } => {
-                if *saw == AsteriskSaw::Died {
+            Seen::Asterisk { pbx, saw } => match saw {
+                AsteriskSaw::Died => {
                     self.died.entry(pbx.clone()).or_default().push(when);
                     self.died_with(pbx, when);
                     members.retain(|(at, _), _| at != pbx);
                 }
-            }
+                AsteriskSaw::StandsStill => {
+                    self.stood
+                        .entry(pbx.clone())
+                        .or_default()
+                        .push((when, None));
+                }
+                AsteriskSaw::GoesOn => {
+                    let last = self.stood.get_mut(pbx).and_then(|all| all.last_mut());
+                    if let Some((_, until)) = last {
+                        until.get_or_insert(when);
+                    }
+                }
+                AsteriskSaw::Started | AsteriskSaw::AppReplaced | AsteriskSaw::SocketLost => {}
+            },
             Seen::Node { node, saw } => {
                 if let NodeSaw::Started { drives } = saw {
                     self.drivers.insert(drives.clone(), node.clone());
@@ -496,6 +511,15 @@ impl Story {
             .filter(|when| when.late() >= from_ms && when.early() <= to_ms)
             .count()
             > 0
+    }
+
+    /// Since when this Asterisk stood still, if it did at any time between these moments.
+    pub fn stood_since(&self, pbx: &str, from_ms: u64, to_ms: u64) -> Option<u64> {
+        let stood = self.stood.get(pbx).into_iter().flatten();
+        let mut meets = stood.filter(|(since, until)| {
+            since.early() <= to_ms && until.is_none_or(|until| until.late() >= from_ms)
+        });
+        meets.next().map(|(since, _)| since.early())
     }
 
     /// What was declared for a queue at that time.

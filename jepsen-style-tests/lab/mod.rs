@@ -316,18 +316,26 @@ impl Pbx {
 
     /// Drops the event sockets and refuses new ones for so long.
     pub fn cut_websocket(&self, how_long: Duration) {
-        match self {
-            Pbx::Real(pbx) => pbx.proxy().cut_websockets(how_long),
-            Pbx::Sim(pbx) => pbx.proxy().cut_websockets(how_long),
-        }
+        self.proxy().cut_websockets(how_long);
     }
 
     /// Hurts REST answers from now on; [`Fault::None`] ends it.
     pub fn fault(&self, fault: Fault) {
+        self.proxy().fault(fault);
+    }
+
+    /// The proxy before its ARI.
+    pub fn proxy(&self) -> &Proxy {
         match self {
-            Pbx::Real(pbx) => pbx.proxy().fault(fault),
-            Pbx::Sim(pbx) => pbx.proxy().fault(fault),
+            Pbx::Real(pbx) => pbx.proxy(),
+            Pbx::Sim(pbx) => pbx.proxy(),
         }
+    }
+
+    /// Whether its ARI answers within so long, asked past the proxy.
+    pub async fn answers(&self, within: Duration) -> bool {
+        let asked = self.raw("GET", "/asterisk/ping");
+        matches!(tokio::time::timeout(within, asked).await, Ok(Ok(_)))
     }
 }
 

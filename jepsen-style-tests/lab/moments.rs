@@ -52,6 +52,17 @@ pub fn stamp(event: &Value) -> i64 {
     event["timestamp"].as_str().and_then(parse).unwrap_or(0)
 }
 
+/// The moment that a line of a node's log begins with, in milliseconds since the Unix epoch, by that
+/// node's wall clock.
+pub fn of_log_line(line: &str) -> Option<i64> {
+    let digits = line.get(..23)?;
+    let utc = line.get(23..).is_some_and(|rest| {
+        let zone = rest.trim_start_matches(|it: char| it.is_ascii_digit());
+        zone.starts_with('Z')
+    });
+    utc.then(|| parse(&format!("{digits}+0000")))?
+}
+
 /// `2026-11-23T11:12:07.193+0000`
 fn parse(text: &str) -> Option<i64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
@@ -76,7 +87,14 @@ fn parse(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{of_log_line, parse};
+
+    #[test]
+    fn a_line_of_a_log_tells_its_moment() {
+        let line = "2026-11-23T11:12:07.193405Z  INFO holdfast starts";
+        assert_eq!(of_log_line(line), Some(1_795_432_327_193));
+        assert_eq!(of_log_line("--- lab: start of a node, at some time"), None);
+    }
 
     #[test]
     fn stamps_are_read_with_their_offset() {

@@ -51,6 +51,8 @@ struct Shared {
     cuts: watch::Sender<u64>,
     /// Counts pieces that were hurt; also for the dice of [`Fault::Jitter`].
     hurt: Arc<AtomicU64>,
+    /// Event sockets that were cut.
+    cut: Arc<AtomicU64>,
 }
 
 /// A running proxy. Dropping it closes everything.
@@ -101,6 +103,7 @@ impl Proxy {
             state,
             cuts: watch::Sender::new(0),
             hurt: Arc::default(),
+            cut: Arc::default(),
         };
         let task = tokio::spawn(accept(listener, shared.clone()));
         Ok(Proxy {
@@ -124,6 +127,11 @@ impl Proxy {
     /// How many pieces were hurt so far.
     pub fn hurt(&self) -> u64 {
         self.shared.hurt.load(Ordering::Relaxed)
+    }
+
+    /// How many event sockets were cut so far.
+    pub fn cut(&self) -> u64 {
+        self.shared.cut.load(Ordering::Relaxed)
     }
 
     /// Hurts REST answers from now on.
@@ -209,7 +217,10 @@ async fn serve(mut client: TcpStream, shared: Shared) -> std::io::Result<()> {
         cuts.mark_unchanged();
         tokio::select! {
             result = tokio::io::copy_bidirectional(&mut client, &mut server) => result.map(drop),
-            _ = cuts.changed() => Ok(()),
+            _ = cuts.changed() => {
+                shared.cut.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
         }
     } else {
         tokio::select! {

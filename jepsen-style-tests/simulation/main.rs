@@ -178,8 +178,8 @@ fn one(args: &Args) -> ExitCode {
     let (hash, lines) = outcome.trace;
     let (entered, talked, ended) = outcome.callers;
     println!(
-        "seed {} trace {hash:016x} lines {lines} virtual_ms {} entered {entered} talked {talked} ended {ended}",
-        args.seed, outcome.virtual_ms
+        "seed {} trace {hash:016x} lines {lines} virtual_ms {} entered {entered} talked {talked} ended {ended} faults {}",
+        args.seed, outcome.virtual_ms, outcome.faults
     );
     let Some(violation) = outcome.violation else {
         return ExitCode::SUCCESS;

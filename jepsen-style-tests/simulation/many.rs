@@ -9,6 +9,9 @@ use std::time::Instant;
 struct Sum {
     virtual_ms: u64,
     entered: u64,
+    talked: u64,
+    faults: u64,
+    done: u64,
     failed: Vec<(u64, i32, String)>,
 }
 
@@ -43,11 +46,13 @@ pub fn run(first: u64, count: u64, jobs: Option<usize>) -> ExitCode {
     let sum = sum.into_inner().unwrap_or_else(|e| e.into_inner());
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{count} seeds in {seconds:.0} s ({:.2} a second), {:.1} virtual hours, {} callers, {} failed",
-        count as f64 / seconds,
+        "{count} seeds from {first} on in {seconds:.0} s, {:.1} virtual hours, {} failed; \
+         a seed: {:.1} callers, {:.1} conversations, {:.1} faults",
         sum.virtual_ms as f64 / 3_600_000.0,
-        sum.entered,
-        sum.failed.len()
+        sum.failed.len(),
+        sum.entered as f64 / count as f64,
+        sum.talked as f64 / count as f64,
+        sum.faults as f64 / count as f64,
     );
     for (seed, code, what) in &sum.failed {
         println!("seed {seed}: exit {code}: {what}");
@@ -74,6 +79,12 @@ fn note(seed: u64, child: std::io::Result<std::process::Output>, sum: &Mutex<Sum
     };
     sum.virtual_ms += number("virtual_ms");
     sum.entered += number("entered");
+    sum.talked += number("talked");
+    sum.faults += number("faults");
+    sum.done += 1;
+    if sum.done.is_multiple_of(1_000) {
+        println!("{} seeds, {} failed", sum.done, sum.failed.len());
+    }
     if !output.status.success() {
         // Killed by a signal: as a crash.
         let code = output.status.code().unwrap_or(127);

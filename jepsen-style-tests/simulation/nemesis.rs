@@ -58,6 +58,8 @@ pub struct Nemesis {
     ends: BTreeMap<(u64, u64), End>,
     serial: u64,
     quorum: usize,
+    /// Faults so far.
+    pub begun: u64,
 }
 
 /// What a fault may touch.
@@ -106,6 +108,7 @@ impl Nemesis {
             ends: BTreeMap::new(),
             serial: 0,
             quorum: options.nodes / 2 + 1,
+            begun: 0,
         }
     }
 
@@ -160,9 +163,18 @@ impl Nemesis {
                         ground.watch.asterisk(&asterisk.name, AsteriskSaw::Started);
                     }
                 }
-                End::ResumeAsterisk(at) => ground.asterisks[at].stop(false),
+                End::ResumeAsterisk(at) => {
+                    let asterisk = &ground.asterisks[at];
+                    asterisk.stop(false);
+                    ground.watch.asterisk(&asterisk.name, AsteriskSaw::GoesOn);
+                }
                 End::GoodWay(at) => {
-                    ground.asterisks[at].set_faults(|faults| *faults = Default::default());
+                    let asterisk = &ground.asterisks[at];
+                    let mut cut = false;
+                    asterisk.set_faults(|faults| cut = std::mem::take(faults).cut);
+                    if cut {
+                        ground.watch.asterisk(&asterisk.name, AsteriskSaw::GoesOn);
+                    }
                 }
                 End::SoundDisk(at) => ground.hosts[at]
                     .disk
@@ -259,6 +271,9 @@ impl Nemesis {
             }
             Kind::StopAsterisk => {
                 asterisk.stop(true);
+                ground
+                    .watch
+                    .asterisk(&asterisk.name, AsteriskSaw::StandsStill);
                 cut.push(asterisk.name.clone());
                 vec![End::ResumeAsterisk(at)]
             }
@@ -280,15 +295,17 @@ impl Nemesis {
                 asterisk.set_faults(|faults| {
                     faults.slow_ms = if more { u64::from(dice) * 30 } else { 0 };
                     faults.lose_permille = dice * 3;
-                    // A result variable that Asterisk refuses a few times in a row is let go, so that
-                    // the caller can go: rare enough here that it is not what most runs find.
-                    faults.fail_permille = if more { 0 } else { 20 };
+                    faults.fail_permille = if more { 0 } else { dice };
                 });
                 cut.push(asterisk.name.clone());
                 vec![End::GoodWay(at)]
             }
             Kind::CutWay => {
+                // What is asked of it meanwhile it does when the way is good again.
                 asterisk.set_faults(|faults| faults.cut = true);
+                ground
+                    .watch
+                    .asterisk(&asterisk.name, AsteriskSaw::StandsStill);
                 asterisk.mute_sockets();
                 cut.push(asterisk.name.clone());
                 vec![End::GoodWay(at)]
@@ -331,6 +348,7 @@ impl Nemesis {
         let well = ground.hosts.iter().filter(|host| host.runs()).count();
         let network = matches!(kind, Kind::BadNetwork | Kind::IsolateNode | Kind::CutOneWay);
         let no_quorum = well < self.quorum || network || !self.ends.is_empty();
+        self.begun += 1;
         for end in ends {
             self.serial += 1;
             let begun = FaultSaw::Begun {

@@ -65,6 +65,9 @@ pub struct Options {
     /// Mean time between two admin operations.
     pub admin_ms: u64,
     pub faults: Rates,
+    /// Of 1000 calls between nodes, so many arrive twice in the best of networks: as one does whose
+    /// sender heard nothing and asked again.
+    pub doubles_permille: u32,
     /// Disks that acknowledge a sync and do nothing. Not by the seed: a deliberate bug.
     pub lying_disks: bool,
 }
@@ -124,6 +127,7 @@ impl Options {
             deed_ms: rng.random_range(1_000..20_000),
             admin_ms: rng.random_range(200..3_000),
             faults: rates(rng, nodes, by_dialplan),
+            doubles_permille: *[0, 20, 200].choose(rng).expect("not empty"),
             lying_disks: false,
         }
         .hard_times()

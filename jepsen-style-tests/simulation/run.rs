@@ -10,7 +10,6 @@ use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{Connect, MemberSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, RequestId};
 use holdfast_drills::judge::history::{Answer, ClientSaw, Op, Rules, Seen};
-use holdfast_drills::judge::properties::{Broken, Violation as Broke};
 use holdfast_drills::judge::{History, Limits, Property, judge};
 use std::fs::File;
 use std::sync::Arc;
@@ -31,6 +30,7 @@ pub struct Outcome {
     pub virtual_ms: u64,
     pub last: Vec<String>,
     pub callers: (u64, u64, u64),
+    pub faults: u64,
     pub history: History,
     /// What the judge says, if he found something.
     pub report: String,
@@ -49,6 +49,7 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
         virtual_ms: world.now(),
         last: world.book.last(),
         callers: (world.watch.entered, world.watch.talked, world.watch.ended),
+        faults: world.nemesis.begun,
         history,
         report,
     }
@@ -58,17 +59,12 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
 /// run, and stays the first violation; his word is added.
 fn judged(world: &World, history: &History) -> String {
     let mut limits = Limits::simulation();
-    // A request for an announcement may itself be on its way for seconds, and be made again.
-    limits.position_ms += 10_000;
     if world.book.violation().is_some() {
         // There may have been too little of everything.
         limits.demands.clear();
     }
     let verdict = judge(history, &limits);
-    // That distribution resumes is shown by callers of every queue at every Asterisk; the judge does
-    // not know who is a member of which queue.
-    let counts = |it: &&Broken| !matches!(it.violation, Broke::NotResumed { .. });
-    let Some(broken) = verdict.broken.iter().find(counts) else {
+    let Some(broken) = verdict.broken.first() else {
         return String::new();
     };
     let property = broken.violation.property();

@@ -27,7 +27,7 @@ pub struct NetFaults {
     pub lose_permille: u32,
     /// Of 1000 answers, so many are lost.
     pub lose_answer_permille: u32,
-    /// Of 1000 calls, so many arrive twice.
+    /// Of 1000 calls, so many arrive twice, if it is more than usual.
     pub double_permille: u32,
     /// The longest that a packet is on its way, beyond the usual.
     pub slow_ms: u64,
@@ -45,6 +45,8 @@ pub struct Switchboard {
 struct Inner {
     rng: StdRng,
     faults: NetFaults,
+    /// Of 1000 calls, so many arrive twice without a fault.
+    usual_doubles: u32,
     /// Who listens where.
     doors: BTreeMap<String, Bell>,
 }
@@ -72,10 +74,12 @@ struct Fate {
 }
 
 impl Switchboard {
-    pub fn new(seed: u64, book: Book) -> Switchboard {
+    /// Without faults, `usual_doubles` of 1000 calls arrive twice.
+    pub fn new(seed: u64, usual_doubles: u32, book: Book) -> Switchboard {
         let inner = Inner {
             rng: StdRng::seed_from_u64(seed ^ 0x0051_7c4b),
             faults: NetFaults::default(),
+            usual_doubles,
             doors: BTreeMap::new(),
         };
         Switchboard {
@@ -125,7 +129,7 @@ impl Inner {
             back_ms,
             lost: chance(faults.lose_permille),
             answer_lost: chance(faults.lose_answer_permille),
-            doubled: chance(faults.double_permille),
+            doubled: chance(faults.double_permille.max(self.usual_doubles)),
         }
     }
 }

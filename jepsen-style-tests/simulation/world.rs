@@ -44,7 +44,7 @@ pub struct World {
 impl World {
     pub fn new(options: Options, clock: Clock, trace: Option<File>) -> World {
         let book = Book::new(clock, trace);
-        let board = Switchboard::new(options.seed, book.clone());
+        let board = Switchboard::new(options.seed, options.doubles_permille, book.clone());
         let names: Vec<String> = (0..options.nodes)
             .map(|at| char::from(b'a' + at as u8).to_string())
             .collect();

@@ -4,11 +4,14 @@
 //! violation. `make drill` does the same by hand and for longer.
 
 use holdfast_drills::drill::nemesis::{ALL, named};
+use holdfast_drills::drill::workload::Workload;
 use holdfast_drills::drill::{Plan, perform};
 use holdfast_drills::lab::Kind;
 
 /// Seed of every drill here. Another one is tried by hand.
 const SEED: u64 = 7;
+/// Callers at once in the flood.
+const FLOOD: u32 = 300;
 
 fn drill(kind: Kind, name: &str) {
     let nemesis = named(name).expect("a name of the table");
@@ -108,6 +111,29 @@ fn drill_pair_isolate_leader_while_a_disk_is_slow() {
 #[test]
 fn drill_pair_kill_leader_while_a_wall_clock_jumps() {
     pair("kill-leader", "clock-jump");
+}
+
+/// Other callers and queues than usual.
+fn workload(workload: Workload, name: &str) {
+    let nemesis = named(name).expect("a name of the table");
+    let plan = Plan {
+        workload,
+        ..Plan::once(Kind::Sim, SEED, vec![nemesis])
+    };
+    let report = perform(&plan);
+    assert!(report.is_clean(), "{}", report.text());
+    let least = u64::from(workload.flood()).max(1);
+    assert!(report.ledger.called >= least, "{}", report.text());
+}
+
+#[test]
+fn drill_kill_leader_under_ten_queues_with_overlapping_agents() {
+    workload(Workload::TenQueues, "kill-leader");
+}
+
+#[test]
+fn drill_kill_leader_under_a_flood() {
+    workload(Workload::Flood(FLOOD), "kill-leader");
 }
 
 #[test]

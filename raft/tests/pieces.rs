@@ -148,6 +148,39 @@ async fn fence_a_leader_that_is_cut_off_stops_acting_within_the_lease() {
     assert!(!cluster.node(new).read(|m| m.seen.contains_key(&2)));
 }
 
+/// Who tells others what the state is must know whether it is old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fence_a_node_that_is_cut_off_or_behind_knows_that_it_is_not_current() {
+    let mut cluster = Cluster::start(3, slow).await;
+    cluster.add(0, 0).await;
+    let leader = cluster.acting().await;
+    let away = (leader + 1) % 3;
+    for (_, node) in cluster.alive() {
+        until("a node in touch is current", || node.is_current()).await;
+    }
+    let node = cluster.node(away).clone();
+    cluster.faults[away].isolate(true);
+    until("the one cut off is not", || !node.is_current()).await;
+    for number in 1..50 {
+        cluster.add(leader, number).await;
+    }
+    assert!(!node.is_current() && cluster.node(leader).is_current());
+    // Never before it has what was written meanwhile.
+    cluster.faults[away].heal();
+    let current_with_all = |node: &common::Node| {
+        let current = node.is_current();
+        assert!(!current || node.read(|m| m.seen.contains_key(&49)));
+        current
+    };
+    until("it is current again", || current_with_all(&node)).await;
+    drop(node);
+    // Nor is one that has just started.
+    cluster.crash(away).await;
+    cluster.up(away).await;
+    let node = cluster.node(away);
+    until("it is current after a restart", || current_with_all(node)).await;
+}
+
 /// A leader that restarts is leader again at once for openraft. It must not act before a quorum
 /// acknowledged it and everything of earlier terms is applied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

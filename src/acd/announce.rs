@@ -4,11 +4,12 @@
 //! Nothing here plays anything and nothing here delays an offer. When the position may have changed
 //! is looked at every `min-announce-frequency`, not with every move of the line.
 
-use crate::call::{Call, Prompt};
-use crate::id::Millis;
+use crate::call::{Announcement, Call, Prompt};
+use crate::id::{CallId, Millis};
 use crate::limits::ANNOUNCE_CHECK_MS_MIN;
 use crate::queue::Queue;
 use crate::settings::{Announce, AnnounceHoldTime, AnnouncePosition, QueueSettings};
+use crate::state::State;
 use crate::wait::Wait;
 
 /// What is kept about a caller who enters a line now: the step that the waiting so far has reached,
@@ -65,6 +66,38 @@ pub(crate) fn due(
         wait.periodic_at = next_periodic(announce, now);
     }
     (prompts, told)
+}
+
+impl State {
+    /// The last announcement of a waiting call, as it is to be told now: it may have waited for another
+    /// prompt to end, or for an outage, and then the position is told that is right now. `None` if there
+    /// is none, or if the position of now is none that would be told.
+    pub fn announcement_now(&self, id: CallId) -> Option<Announcement> {
+        let call = self.call(id)?;
+        let due = call.announcement.as_ref()?;
+        let position = self.position(id)?;
+        if due.position == 0 || due.position == position {
+            return Some(due.clone());
+        }
+        let announce = &self.queue(&call.queue)?.settings.announce;
+        let unwanted = position == 1 && !announce.to_first_user;
+        if unwanted || announce.only_up && position > due.position {
+            return None;
+        }
+        let (mut was, mut is) = (Vec::new(), Vec::new());
+        // With other settings since, it is left to the next one.
+        let known = tell_position(&mut was, announce, due.position);
+        let rest = due.prompts.strip_prefix(was.as_slice())?;
+        if !known || !tell_position(&mut is, announce, position) {
+            return None;
+        }
+        is.extend_from_slice(rest);
+        Some(Announcement {
+            prompts: is,
+            position,
+            ..due.clone()
+        })
+    }
 }
 
 fn next_periodic(announce: &Announce, now: Millis) -> Option<Millis> {

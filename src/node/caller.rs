@@ -2,19 +2,17 @@
 //!
 //! It has a bounded mailbox of ARI events about the caller and its legs, is woken when the replica
 //! changed something about its call, and then does what `plan` says, one step after the other, so
-//! nothing of one call ever overlaps. Facts are proposed in the order in which they were seen,
-//! one at a time, beside the requests to Asterisk.
+//! nothing of one call ever overlaps. Facts are proposed beside the requests to Asterisk (`facts`).
 
 use crate::ctx::{Ctx, Sight};
 use crate::have::{Closing, Found, Have, Leg, LegState, Place};
 use crate::legs::parse_leg;
 use crate::plan::{Step, plan};
-use crate::status::masked;
 use crate::turns::Turn;
 use crate::want::{Leave, Then, Want, leave_unserved, want};
 use holdfast_acd::command::CallerJoin;
 use holdfast_acd::settings::Exit;
-use holdfast_acd::{CallId, ChannelId, Command, Done, QueueName, Reply};
+use holdfast_acd::{Attempt, CallId, ChannelId, Command, QueueName, Reply};
 use holdfast_ari::{Channel, Event};
 use holdfast_raft::{Applied, ProposeError};
 use std::collections::VecDeque;
@@ -22,17 +20,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// Facts that wait behind the one that is being written.
-const FACTS_MAX: usize = 64;
-/// Facts whose answer is known and that are not sent again.
-const SETTLED_MAX: usize = 64;
 /// Turns of planning without a pause, in case a plan never gets quiet.
 const TURNS_MAX: usize = 16;
 /// First and longest pause after a step failed.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Until it is looked again whether a position may be told.
+const TELL_AGAIN: Duration = Duration::from_millis(250);
 /// A playback that was not reported finished by then is stopped.
 pub(crate) const PLAYBACK_MAX: Duration = Duration::from_secs(60);
 
@@ -50,21 +47,44 @@ pub(crate) enum Mail {
     Position(u32),
 }
 
+impl Mail {
+    /// Whether an actor for which nothing was left to do has something to do again.
+    fn calls_back(&self) -> bool {
+        match self {
+            Mail::Compared(found) => found.place != Place::Gone,
+            Mail::Event(event) => matches!(**event, Event::StasisStart { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// The rest of the node's end of an actor.
 #[derive(Clone, Debug)]
 pub(crate) struct CallerRef {
     mail: mpsc::Sender<Mail>,
     wake: Arc<Notify>,
     overrun: Arc<AtomicBool>,
+    missed: Arc<AtomicBool>,
 }
 
 impl CallerRef {
     /// Hands something over. When the mailbox is full the actor looks at Asterisk instead.
     pub fn send(&self, mail: Mail) {
-        if self.mail.try_send(mail).is_err() {
-            self.overrun.store(true, Ordering::Release);
-            self.wake.notify_one();
+        match self.mail.try_send(mail) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(mail)) => {
+                self.missed.fetch_or(mail.calls_back(), Ordering::AcqRel);
+            }
+            Err(TrySendError::Full(_)) => {
+                self.overrun.store(true, Ordering::Release);
+                self.wake.notify_one();
+            }
         }
+    }
+
+    /// It had ended when its channel came back: somebody has to look after that anew.
+    pub fn missed(&self) -> bool {
+        self.missed.load(Ordering::Acquire)
     }
 
     /// How much is in the mailbox.
@@ -103,23 +123,28 @@ pub(crate) struct Caller {
     pub(crate) retry_at: Option<Instant>,
     pub(crate) pause: Duration,
     /// Log index of the last answer; this node's replica may be behind it.
-    known: u64,
+    pub(crate) known: u64,
     /// When an agent answered last.
     pub(crate) answered_at: Option<Instant>,
     /// Since when the channel is in our hands.
     entered: Instant,
     /// When there was no quorum for long enough for this caller.
     fallback_at: Option<Instant>,
+    /// A position waits to be told until this node knows again how things stand: when to look.
+    tell_at: Option<Instant>,
     /// Failures in a row of steps that may be skipped.
     pub(crate) failures: u32,
-    facts: VecDeque<Command>,
-    in_flight: Option<(Command, Pending)>,
+    /// Failures to put caller and agent together, of one attempt: other requests in between may work.
+    pub(crate) bridge_failures: (Attempt, u32),
+    pub(crate) facts: VecDeque<Command>,
+    pub(crate) in_flight: Option<(Command, Pending)>,
     pub(crate) settled: VecDeque<Command>,
     /// Kept until the first join is asked for.
-    turn: Option<Turn>,
+    pub(crate) turn: Option<Turn>,
     mail: mpsc::Receiver<Mail>,
     wake: Arc<Notify>,
     overrun: Arc<AtomicBool>,
+    missed: Arc<AtomicBool>,
     sight: watch::Receiver<Sight>,
     quorum: watch::Receiver<bool>,
 }
@@ -136,10 +161,12 @@ impl Caller {
         let (sender, mail) = mpsc::channel(ctx.shared.config.limits.mailbox_max);
         let wake = Arc::new(Notify::new());
         let overrun = Arc::new(AtomicBool::new(false));
+        let missed = Arc::new(AtomicBool::new(false));
         let address = CallerRef {
             mail: sender,
             wake: wake.clone(),
             overrun: overrun.clone(),
+            missed: missed.clone(),
         };
         // A playback that is taken over may have ended meanwhile.
         let playback_until = have.playback.as_ref().map(|_| Instant::now());
@@ -154,9 +181,11 @@ impl Caller {
             answered_at: None,
             entered: Instant::now(),
             fallback_at: None,
+            tell_at: None,
             retry_at: None,
             pause: PAUSE.0,
             failures: 0,
+            bridge_failures: Default::default(),
             facts: VecDeque::new(),
             in_flight: None,
             settled: VecDeque::new(),
@@ -164,6 +193,7 @@ impl Caller {
             mail,
             wake,
             overrun,
+            missed,
             sight: ctx.sight.subscribe(),
             quorum: ctx.shared.quorum.subscribe(),
             ctx,
@@ -181,6 +211,10 @@ impl Caller {
             self.leave_turn();
             // Also when another node drives the Asterisk: then the channel is that one's.
             if *self.sight.borrow() == Sight::Over || self.is_over() {
+                self.mail.close();
+                let mut left = std::iter::from_fn(|| self.mail.try_recv().ok());
+                let missed = left.any(|mail| mail.calls_back());
+                self.missed.fetch_or(missed, Ordering::AcqRel);
                 return self.channel.id;
             }
             self.wait().await;
@@ -251,7 +285,9 @@ impl Caller {
         }
         let (ctx, channel) = (&self.ctx, &self.channel.id);
         let (known, played) = (self.call, self.have.announced);
-        let (call, wanted) = ctx.shared.raft.read(|machine| {
+        // Before the state is read, which then is at least as new.
+        let current = ctx.shared.raft.is_current();
+        let (call, mut wanted) = ctx.shared.raft.read(|machine| {
             let state = &machine.0;
             if !ctx.mine(state) {
                 return None;
@@ -264,6 +300,14 @@ impl Caller {
             Some((call, wanted.unwrap_or(Want::Nothing)))
         })?;
         self.call = call;
+        self.tell_at = None;
+        if let Want::Wait { announcement, .. } = &mut wanted
+            && announcement
+                .take_if(|it| it.position > 0 && !current)
+                .is_some()
+        {
+            self.tell_at = Some(Instant::now() + TELL_AGAIN);
+        }
         match wanted {
             Want::Nothing => Some(self.talk_on(true)),
             wanted => Some(wanted),
@@ -322,43 +366,6 @@ impl Caller {
         });
     }
 
-    /// Puts a fact in line, unless it is there or its answer is known.
-    pub(crate) fn note(&mut self, fact: Command) {
-        let in_flight = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|(command, _)| *command == fact);
-        if in_flight || self.settled.contains(&fact) || self.facts.contains(&fact) {
-            return;
-        }
-        if matches!(fact, Command::OfferAnswer { .. }) {
-            self.answered_at = Some(Instant::now());
-        }
-        if self.facts.len() < FACTS_MAX {
-            self.facts.push_back(fact);
-        }
-    }
-
-    fn start_next_fact(&mut self) {
-        if self.in_flight.is_some() {
-            return;
-        }
-        if let Some(fact) = self.facts.pop_front() {
-            let (proposer, command) = (self.ctx.proposer.clone(), fact.clone());
-            let joins = matches!(command, Command::CallerJoin(_));
-            let turn = if joins { self.turn.take() } else { None };
-            let pending = Box::pin(async move {
-                // Held until the answer, so that the next caller is written behind this one.
-                let mut turn = turn;
-                if let Some(turn) = &mut turn {
-                    turn.comes().await;
-                }
-                proposer.propose(command).await
-            });
-            self.in_flight = Some((fact, pending));
-        }
-    }
-
     /// Who could ask to join and does not, for it is in the line, or a request failed, holds up
     /// nobody.
     fn leave_turn(&mut self) {
@@ -372,7 +379,7 @@ impl Caller {
         // Without sight nothing can be stopped: an overdue playback waits for the sight, not for time.
         let stoppable = self.have.playback.is_some() && *self.sight.borrow() != Sight::Down;
         let playback = self.playback_until.filter(|_| stoppable);
-        let timers = [self.retry_at, playback, self.fallback_at];
+        let timers = [self.retry_at, playback, self.fallback_at, self.tell_at];
         let next = timers.into_iter().flatten().min();
         let timer = async {
             match next {
@@ -463,75 +470,6 @@ impl Caller {
             // In front: the newest of an offer is the one that counts.
             self.have.legs.insert(0, leg);
             self.log("a stray leg is hung up");
-        }
-    }
-
-    fn answered(&mut self, answer: Result<Applied<Reply>, ProposeError>) {
-        let Some((fact, _)) = self.in_flight.take() else {
-            return;
-        };
-        let reply = match answer {
-            Ok(applied) => {
-                self.known = self.known.max(applied.index);
-                applied.reply
-            }
-            Err(error) => {
-                // It is planned again as long as it is still true.
-                tracing::warn!(call = self.call.map(|c| c.0), %error, "a fact could not be written");
-                self.retry_at = Some(Instant::now() + PAUSE.1);
-                return;
-            }
-        };
-        if self.settled.len() == SETTLED_MAX {
-            self.settled.pop_front();
-        }
-        if !self.is_to_ask_again(&fact, &reply) {
-            self.settled.push_back(fact.clone());
-        }
-        match (&fact, reply) {
-            (Command::CallerJoin(join), Ok(Done::Joined { call, position })) => {
-                let (queue, number) = (join.queue.clone(), masked(&join.number));
-                if self.call != Some(call) {
-                    let (node, channel) = (self.node(), &self.channel.id);
-                    tracing::info!(node, call = call.0, %queue, channel, number, position, "caller joined");
-                }
-                self.call = Some(call);
-                self.position = position;
-            }
-            (Command::CallerJoin(join), Err(reject)) => {
-                let (node, channel) = (self.node(), &self.channel.id);
-                let status = reject.queue_status();
-                tracing::info!(node, queue = %join.queue, channel, status, %reject, "caller refused");
-                self.send_away(status);
-            }
-            (Command::OfferAnswer { attempt, agent, .. }, reply) => {
-                let granted = reply.is_ok();
-                let (node, call) = (self.node(), self.call.map(|c| c.0));
-                tracing::info!(node, call, %agent, attempt = attempt.0, granted, "agent answered");
-                let channel = self
-                    .have
-                    .leg(*attempt, agent)
-                    .map(|leg| leg.channel.clone());
-                if let Some(leg) = channel.and_then(|channel| self.have.leg_mut(&channel)) {
-                    leg.refused = !granted;
-                }
-            }
-            (Command::TalkKept { .. }, Ok(_)) => {
-                self.ctx.shared.metrics.update(|it| it.talks_kept += 1);
-                self.log("the call was given up and the talk goes on, its agent is held");
-            }
-            (Command::CallReleased { .. }, _) => {
-                self.log("call released");
-                if self.have.place == Place::Stasis && !self.have.let_go {
-                    // The state gave it up, but the caller is still there: joins anew.
-                    self.call = None;
-                    self.settled.clear();
-                }
-            }
-            (fact, Err(reject)) => {
-                tracing::debug!(call = self.call.map(|c| c.0), ?fact, %reject, "a fact came too late");
-            }
-            _ => {}
         }
     }
 

@@ -301,6 +301,9 @@ impl Have {
         let caller_there = self.place != Place::Gone && !self.hanging_up;
         let bridged = self.in_bridge(id);
         let Some(leg) = self.leg_mut(id) else { return };
+        // The answer to the request that put it there may be lost, or still to come; and it may have
+        // been missed already.
+        leg.bridged |= matches!(event, Event::ChannelEnteredBridge { .. });
         if let LegState::Ended(_) = leg.state {
             // A request that ran late has made it again: it is not ours any more.
             if !matches!(
@@ -315,8 +318,6 @@ impl Have {
         }
         match event {
             Event::StasisStart { .. } => leg.state = LegState::Up,
-            // The answer to the request that put it there may be lost, or still to come.
-            Event::ChannelEnteredBridge { .. } => leg.bridged = true,
             Event::ChannelStateChange { channel }
                 if channel.state == ChannelState::Ringing && leg.state != LegState::Up =>
             {
@@ -423,6 +424,10 @@ impl Have {
             .iter()
             .filter(|(_, members)| members.contains(&self.channel));
         self.was_bridged = inside.next().map(|(attempt, _)| *attempt);
+        for leg in &mut self.legs {
+            // Nobody comes into that bridge alone.
+            leg.bridged |= self.was_bridged == Some(leg.attempt);
+        }
         self.bridge_unsure = false;
         self.bridge =
             bridges
@@ -480,9 +485,8 @@ mod tests {
     use super::*;
     use holdfast_ari::decode;
 
-    /// The request's answer was lost, and the agent hung up before it could be made again.
-    #[test]
-    fn who_entered_the_bridge_was_bridged_whatever_became_of_the_answer() {
+    /// A caller with the leg of one attempt that is up, and what makes its events.
+    fn with_a_leg() -> (Have, impl Fn(&str) -> Event) {
         let leg = "hf-a-1-7-1-1001";
         let mut have = Have {
             place: Place::Stasis,
@@ -492,7 +496,7 @@ mod tests {
         let agent = AgentId::new("1001").unwrap();
         let (attempt, state) = (Attempt(1), LegState::Up);
         have.legs.push(Leg::new(leg.into(), attempt, agent, state));
-        let channel = |kind: &str| {
+        let channel = move |kind: &str| {
             let channel = format!(r#"{{"id":"{leg}","name":"PJSIP/1001-1","state":"Up"}}"#);
             let bridge = r#"{"id":"hfb-a-7-1","bridge_type":"mixing","channels":[]}"#;
             decode(&format!(
@@ -500,10 +504,47 @@ mod tests {
                 "channel":{channel},"bridge":{bridge}}}"#
             ))
         };
+        (have, channel)
+    }
+
+    /// The request's answer was lost, and the agent hung up before it could be made again.
+    #[test]
+    fn who_entered_the_bridge_was_bridged_whatever_became_of_the_answer() {
+        let (mut have, channel) = with_a_leg();
         have.observe(&channel("ChannelDestroyed"));
         assert!(!have.legs[0].bridged, "it never entered");
 
-        have.legs[0].state = LegState::Up;
+        // It was looked for, and was gone, before its events came.
+        have.observe(&channel("ChannelEnteredBridge"));
+        have.observe(&channel("ChannelDestroyed"));
+        assert!(have.legs[0].bridged, "it had entered");
+    }
+
+    #[test]
+    fn who_is_found_in_a_bridge_of_ours_was_bridged() {
+        let mut have = Have {
+            channel: "a-1.1".into(),
+            ..Have::default()
+        };
+        let agent = AgentId::new("1001").unwrap();
+        let up = |attempt| {
+            let channel = format!("hf-a-1-7-{attempt}-1001");
+            Leg::new(channel, Attempt(attempt), agent.clone(), LegState::Up)
+        };
+        have.legs = vec![up(1), up(2)];
+        have.compared(Found {
+            bridges: vec![(Attempt(2), vec!["a-1.1".into()])],
+            ..Found::default()
+        });
+        let legs = have.legs.iter();
+        let bridged: Vec<bool> = legs.map(|leg| leg.bridged).collect();
+        assert_eq!(bridged, [false, true]);
+        assert!(have.legs.iter().all(|leg| !leg.lives()), "both have gone");
+    }
+
+    #[test]
+    fn who_entered_the_bridge_and_left_it_was_bridged() {
+        let (mut have, channel) = with_a_leg();
         have.observe(&channel("ChannelEnteredBridge"));
         have.observe(&channel("ChannelLeftBridge"));
         have.observe(&channel("ChannelDestroyed"));

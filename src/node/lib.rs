@@ -21,6 +21,7 @@ mod distributor;
 #[doc(hidden)]
 pub mod doors;
 mod driver;
+mod facts;
 mod features;
 mod handle;
 mod have;

@@ -58,7 +58,14 @@ impl Driver {
     pub(crate) fn actor_ended(&mut self, ended: Result<(String, u64), tokio::task::JoinError>) {
         match ended {
             Ok((_, generation)) => {
-                self.actors.retain(|_, (known, _)| *known != generation);
+                let mut missed = false;
+                self.actors.retain(|_, (known, actor)| {
+                    missed |= *known == generation && actor.missed();
+                    *known != generation
+                });
+                if missed {
+                    self.compare_at.get_or_insert(Instant::now());
+                }
                 let actors = &self.actors;
                 self.calls.retain(|_, channel| actors.contains_key(channel));
             }

@@ -390,19 +390,21 @@ impl Caller {
                     self.have.hanging_up = true;
                     return Ok(());
                 }
-                if ari.channel(leg).await? == ChannelLookup::Gone {
-                    if let Some(leg) = self.have.leg_mut(leg) {
-                        leg.state = LegState::Ended(FailCause::Rejected);
-                        leg.ended_first = true;
-                    }
-                    return Ok(());
+                let enough = self.bridging_trouble(attempt);
+                let gone = ari.channel(leg).await? == ChannelLookup::Gone;
+                // Of a leg that is gone events are on the way, and they tell whether a request that ran
+                // late had put the two together. Only if they never come, it had not.
+                if !gone {
+                    self.have.bridge = None;
+                    self.have.bridging_failed = enough;
+                } else if enough && let Some(leg) = self.have.leg_mut(leg) {
+                    leg.state = LegState::Ended(FailCause::Rejected);
+                    leg.ended_first = true;
                 }
-                self.have.bridge = None;
-                self.bridging_trouble();
                 return Ok(());
             }
             Err(error) => {
-                self.bridging_trouble();
+                self.have.bridging_failed = self.bridging_trouble(attempt);
                 return Err(error);
             }
         }
@@ -418,11 +420,13 @@ impl Caller {
         Ok(())
     }
 
-    fn bridging_trouble(&mut self) {
+    /// The two are to be put together again a little later; true after enough of that.
+    fn bridging_trouble(&mut self, attempt: Attempt) -> bool {
         self.failed();
-        if self.failures > SKIP_AFTER {
-            self.have.bridging_failed = true;
-        }
+        let (of, failures) = &mut self.bridge_failures;
+        *failures = if *of == attempt { *failures + 1 } else { 1 };
+        *of = attempt;
+        *failures > SKIP_AFTER
     }
 
     /// The dial string is composed of checked endpoints, never of free text.

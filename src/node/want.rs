@@ -112,16 +112,6 @@ impl Local {
     }
 }
 
-/// A position that had to wait so long for another prompt to end is told only if it is still right.
-const POSITION_MS: u64 = 250;
-
-/// Whether an announcement, the last of which `played` was played, is worth playing now.
-fn worth_telling(state: &State, call: &Call, it: &Announcement, played: u32) -> bool {
-    let fresh = state.now().saturating_sub(it.at) <= POSITION_MS;
-    let right = || it.position == 0 || state.position(call.id) == Some(it.position);
-    it.number > played && (fresh || right())
-}
-
 /// What the state wants of a call. Announcements up to number `played` are over.
 pub(crate) fn want(state: &State, local: &Local, call: CallId, played: u32) -> Want {
     let Some(call) = state.call(call) else {
@@ -137,10 +127,9 @@ pub(crate) fn want(state: &State, local: &Local, call: CallId, played: u32) -> W
         Phase::Waiting { away: true } => Want::Away,
         Phase::Waiting { away: false } => Want::Wait {
             music: call.music_class.clone(),
-            announcement: call
-                .announcement
-                .clone()
-                .filter(|it| worth_telling(state, call, it, played)),
+            announcement: state
+                .announcement_now(call.id)
+                .filter(|it| it.number > played),
             exit_keys: keys(),
         },
         Phase::Offered(offer) => match offer.connect {
@@ -390,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_waited_for_another_prompt_and_is_not_right_any_more_is_left_out() {
+    fn a_position_that_waited_for_another_prompt_is_told_as_it_is_by_then() {
         let queue = QueueName::new("q").unwrap();
         let announce = Announce {
             frequency_ms: 5_000,
@@ -445,8 +434,6 @@ mod tests {
         assert_eq!(told(&state, 1), None, "it was played");
         let (call, reason) = (CallId(1), LeaveReason::HungUp);
         apply(&mut state, 1_200, Command::CallerLeave { call, reason });
-        assert_eq!(told(&state, 0), Some(2), "it was right a moment ago");
-        apply(&mut state, 2_600, Command::Tick);
-        assert_eq!(told(&state, 0), None);
+        assert_eq!(told(&state, 0), Some(1), "he is next by now");
     }
 }

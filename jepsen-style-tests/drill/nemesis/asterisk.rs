@@ -8,6 +8,8 @@ use crate::drill::arena::Arena;
 use crate::judge::history::AsteriskSaw;
 use crate::lab::{Fault, LabError};
 
+/// An Asterisk that does not answer for so long stands still.
+const STANDS_FOR: Duration = Duration::from_millis(500);
 /// How long connections to ARI are reset.
 const RESETS_FOR: Duration = Duration::from_secs(5);
 
@@ -43,11 +45,21 @@ pub fn pause(arena: &mut Arena) -> Strike<'_> {
         let name = arena.anyone();
         arena.aim(&[name]);
         arena.note(format!("Asterisk {name} stands still"));
-        arena.cluster.read().await.site(name).pbx.pause()?;
+        arena.witness.asterisk(name, AsteriskSaw::StandsStill);
+        let cluster = arena.cluster.read().await;
+        let pbx = &cluster.site(name).pbx;
+        pbx.pause()?;
+        if pbx.answers(STANDS_FOR).await {
+            return Err(LabError::NoEffect(format!(
+                "Asterisk {name} goes on answering"
+            )));
+        }
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("Asterisk {name} goes on"));
-                arena.cluster.read().await.site(name).pbx.resume()
+                arena.cluster.read().await.site(name).pbx.resume()?;
+                arena.witness.asterisk(name, AsteriskSaw::GoesOn);
+                Ok(())
             })
         }))
     })
@@ -83,13 +95,18 @@ pub fn events_cut(arena: &mut Arena) -> Strike<'_> {
             length.as_secs()
         ));
         let cluster = arena.cluster.read().await;
+        let before = cluster.site(name).pbx.proxy().cut();
         cluster.site(name).pbx.cut_websocket(length);
         Ok(Healing::by(move |arena| {
-            // It ends by itself.
             Box::pin(async move {
                 let cluster = arena.cluster.read().await;
-                cluster.site(name).pbx.cut_websocket(Duration::ZERO);
-                Ok(())
+                let pbx = &cluster.site(name).pbx;
+                let after = pbx.proxy().cut();
+                // It ends by itself; this is for the next one to be told from this one.
+                pbx.cut_websocket(Duration::ZERO);
+                met(after > before, || {
+                    format!("there was no event socket of Asterisk {name} to cut")
+                })
             })
         }))
     })
@@ -118,13 +135,25 @@ pub fn answers_lost(arena: &mut Arena) -> Strike<'_> {
 }
 
 async fn fault(arena: &Arena, name: &'static str, fault: Fault) -> Result<Healing, LabError> {
-    arena.cluster.read().await.site(name).pbx.fault(fault);
+    let cluster = arena.cluster.read().await;
+    let before = cluster.site(name).pbx.proxy().hurt();
+    cluster.site(name).pbx.fault(fault);
     Ok(Healing::by(move |arena| {
         Box::pin(async move {
             arena.note(format!("the ARI of {name} is well again"));
             let cluster = arena.cluster.read().await;
-            cluster.site(name).pbx.fault(Fault::None);
-            Ok(())
+            let pbx = &cluster.site(name).pbx;
+            pbx.fault(Fault::None);
+            met(pbx.proxy().hurt() > before, || {
+                format!("the ARI of {name} was asked nothing")
+            })
         })
     }))
+}
+
+fn met(met: bool, otherwise: impl FnOnce() -> String) -> Result<(), LabError> {
+    match met {
+        true => Ok(()),
+        false => Err(LabError::NoEffect(otherwise())),
+    }
 }

@@ -7,7 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
-use crate::lab::LabError;
+use crate::drill::run::wall_ms;
+use crate::lab::wait::until;
+use crate::lab::{LabError, moments};
+
+const HOUR_MS: i64 = 3_600_000;
+/// A stamp is that of a clock if it is no further from it.
+const CLOSE_MS: i64 = 120_000;
 
 /// Where Debian's package faketime puts its library.
 const LIBRARIES: [&str; 2] = [
@@ -43,14 +49,33 @@ pub fn jump(arena: &mut Arena) -> Strike<'_> {
         set(arena, name, "+3600").await?;
         arena.note(format!("the wall clock of {name} is an hour ahead"));
         arena.hold().await;
+        shows(arena, name, HOUR_MS).await?;
         set(arena, name, "-3600").await?;
         arena.note(format!("the wall clock of {name} is an hour behind"));
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
+                let seen = shows(arena, name, -HOUR_MS).await;
                 arena.note(format!("the wall clock of {name} is right"));
-                set(arena, name, "+0").await
+                set(arena, name, "+0").await?;
+                seen
             })
         }))
+    })
+}
+
+/// Waits until a node's own log is stamped by a wall clock that is wrong by so much. Each caller that
+/// comes makes it write a line.
+async fn shows(arena: &Arena, name: &str, wrong_ms: i64) -> Result<(), LabError> {
+    let shown = until("the log is stamped by the new clock", async || {
+        let log = arena.cluster.read().await.site(name).process.log();
+        let stamped = log.lines().rev().find_map(moments::of_log_line);
+        let off_ms = stamped? - wall_ms() - wrong_ms;
+        (off_ms.abs() < CLOSE_MS).then_some(())
+    });
+    shown.await.map_err(|_| {
+        LabError::NoEffect(format!(
+            "the log of {name} is not stamped by the clock that was set"
+        ))
     })
 }
 
@@ -97,6 +122,16 @@ pub fn boot(arena: &mut Arena) -> Strike<'_> {
             usual
         };
         arena.start(name).await?;
+        until("the node runs in a time of its own", async || {
+            let pid = arena.pid(name).await.ok()?;
+            let times = std::fs::read_to_string(format!("/proc/{pid}/timens_offsets"));
+            let longer = times.ok()?.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                words.next() == Some("monotonic") && words.next() == Some("86400")
+            });
+            longer.then_some(())
+        })
+        .await?;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.kill(name).await;

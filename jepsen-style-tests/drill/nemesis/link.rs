@@ -3,6 +3,7 @@
 use super::cut::filter;
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
+use crate::lab::LabError;
 
 /// A host loses a part of all packets that come to it over the switch.
 pub fn loss(arena: &mut Arena) -> Strike<'_> {
@@ -43,9 +44,24 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("{host} sends fast again"));
+                let show = ["-s", "qdisc", "show", "dev", "eth0"];
+                let bucket = arena.hosts.on(host, "tc", &show)?;
                 let delete = ["qdisc", "del", "dev", "eth0", "root"];
-                arena.hosts.on(host, "tc", &delete).map(drop)
+                arena.hosts.on(host, "tc", &delete)?;
+                waited(&bucket)
             })
         }))
     })
+}
+
+/// Demands that a packet had to wait in the bucket, by what `tc -s` tells of it.
+fn waited(bucket: &str) -> Result<(), LabError> {
+    let count = bucket.split_once("overlimits ").map(|(_, rest)| rest);
+    let count = count.and_then(|rest| rest.split_whitespace().next());
+    match count.and_then(|count| count.parse::<u64>().ok()) {
+        Some(1..) => Ok(()),
+        _ => Err(LabError::NoEffect(format!(
+            "no packet had to wait for the slow link: {bucket}"
+        ))),
+    }
 }

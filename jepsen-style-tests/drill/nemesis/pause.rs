@@ -8,7 +8,7 @@ use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 use crate::drill::cgroup::Group;
 use crate::drill::tools::signal;
-use crate::judge::history::NodeSaw;
+use crate::judge::history::{AsteriskSaw, NodeSaw};
 use crate::lab::LabError;
 
 /// The leader stands still for less than the election time, again and again.
@@ -55,10 +55,12 @@ pub fn host(arena: &mut Arena) -> Strike<'_> {
         let pid = arena.pid(name).await?;
         arena.note(format!("host {name} stands still, node and Asterisk"));
         signal(pid, Signal::SIGSTOP)?;
+        arena.witness.asterisk(name, AsteriskSaw::StandsStill);
         arena.cluster.read().await.site(name).pbx.pause()?;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.cluster.read().await.site(name).pbx.resume()?;
+                arena.witness.asterisk(name, AsteriskSaw::GoesOn);
                 arena.note(format!("host {name} goes on"));
                 signal(pid, Signal::SIGCONT)
             })
@@ -90,7 +92,14 @@ pub fn starve(arena: &mut Arena) -> Strike<'_> {
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("{leader} gets all it wants again"));
-                group.end()
+                let throttled = group.throttled();
+                group.end()?;
+                match throttled {
+                    0 => Err(LabError::NoEffect(format!(
+                        "{leader} never wanted more of the processor than it got"
+                    ))),
+                    _ => Ok(()),
+                }
             })
         }))
     })

@@ -46,6 +46,7 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
                     if *outcome == Outcome::Timeout {
                         not_early("queue timeout", call, due, now, told.when, found);
                     }
+                    // Late by how long he could be told of it: his Asterisk may have been out of sight.
                     judge.waited(&fold, call.0, due, told, found);
                 }
             }

@@ -135,10 +135,13 @@ fn right(
     found: &mut Findings,
 ) {
     let (mut from, to) = (when.early().saturating_sub(limits.position_ms), when.late());
-    // A node that hears of nothing new tells what it knew last.
     let before = from.saturating_sub(limits.failover_ms);
     if story.faulty(before, to) {
-        from = before.saturating_sub(story.fault_ms(before, to, |fault| fault.no_quorum));
+        from = before;
+    }
+    // What it was asked to play when it stopped it plays when it goes on.
+    if let Some(since) = story.stood_since(&id.pbx, from, to) {
+        from = from.min(since.saturating_sub(limits.position_ms));
     }
     let known = stands.get(id).map_or(&[][..], Vec::as_slice);
     let mut were = Vec::new();

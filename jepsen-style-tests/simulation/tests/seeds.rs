@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of every test run. `make simulate SEEDS=10000` runs more.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 300;
 /// Seeds that are run twice.
 const TWICE: u64 = 20;
 

@@ -139,6 +139,44 @@ fn a_position_that_got_worse_is_not_told_with_only_up() {
     );
 }
 
+/// An announcement that had to wait is told as the line is by then, and by the same rules.
+#[test]
+fn a_position_that_has_changed_since_it_was_due_is_told_as_it_is_now() {
+    let said = |world: &World, call| {
+        let now = world.state.announcement_now(call);
+        now.map(|it| (it.number, it.position, it.prompts))
+    };
+    let mut world = World::new(announcing(|it| it.only_up = true), 0);
+    let first = world.join("q", "c1");
+    let second = world.join("q", "c2");
+    let third = world.join("q", "c3");
+    assert_eq!(said(&world, third), None);
+    world.pass(3_000);
+    let thanks = sound("queue-thankyou");
+    let of_two = vec![
+        sound("queue-thereare"),
+        Prompt::Number(2),
+        sound("queue-callswaiting"),
+        thanks.clone(),
+    ];
+    assert_eq!(said(&world, second), Some((1, 2, of_two.clone())));
+    world.leave(first, LeaveReason::HungUp).unwrap();
+    let next = vec![sound("queue-youarenext"), thanks];
+    assert_eq!(said(&world, second), Some((1, 1, next)));
+    assert_eq!(said(&world, third), Some((1, 2, of_two)));
+    // Worse than it was, which is not told; and of a line that he has left nothing is.
+    world
+        .join_with("q", "c4", |join| join.priority = 9)
+        .unwrap();
+    world
+        .join_with("q", "c5", |join| join.priority = 9)
+        .unwrap();
+    assert_eq!(said(&world, third), None);
+    world.leave(second, LeaveReason::HungUp).unwrap();
+    world.leave(third, LeaveReason::HungUp).unwrap();
+    assert_eq!(said(&world, third), None);
+}
+
 /// `announce-position = limit` and `more`, `announce-position-limit`
 #[test]
 fn beyond_the_limit_nothing_or_more_than_is_said() {

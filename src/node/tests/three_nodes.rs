@@ -5,7 +5,7 @@ mod support;
 
 use holdfast_acd::call::Phase;
 use holdfast_acd::pbx::Sight;
-use holdfast_acd::settings::{QueueSettings, Strategy};
+use holdfast_acd::settings::{Announce, QueueSettings, Strategy};
 use holdfast_acd::{CallId, PbxId, State};
 use holdfast_node::config::Span;
 use holdfast_sim::{CallSpec, Caller, CallerState, Habit, Hearing};
@@ -416,4 +416,59 @@ async fn a_node_that_is_removed_leaves_no_caller_behind_who_is_offered() {
             node.stop().await;
         }
     }
+}
+
+/// Its second announcement is due while the first one plays, and then the node is cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_tells_no_position_until_it_knows_the_one_of_now() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    let announce = Announce {
+        frequency_ms: 1_000,
+        min_frequency_ms: 0,
+        first_after_ms: 100,
+        ..Announce::default()
+    };
+    let settings = QueueSettings {
+        announce,
+        ..plain()
+    };
+    cluster.queue("support", settings).await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    let callers = callers(&cluster, &[leader, away]).await;
+    let node = &cluster.nodes[away];
+    let second = CallId(2);
+    node.until("it is due to be told again", |state| {
+        let call = state.call(second);
+        call.and_then(|call| call.announcement.as_ref())
+            .is_some_and(|it| it.number == 2 && it.position == 2)
+    })
+    .await;
+    node.faults.isolate(true);
+    callers[0].hang_up();
+    cluster.nodes[leader]
+        .until("he is next in truth", |state| {
+            state.position(second) == Some(1)
+        })
+        .await;
+    let (old, new) = (
+        Hearing::Sound("number:2".into()),
+        Hearing::Sound("sound:queue-youarenext".into()),
+    );
+    until(&node.sim, "the first announcement is over", |_| {
+        let heard = heard(&callers[1]);
+        heard.contains(&old) && matches!(heard.last(), Some(Hearing::Music { .. }))
+    })
+    .await;
+    assert!(!node.handle().raft().is_current());
+    node.faults.heal();
+    until(&node.sim, "he is told what is right now", |_| {
+        heard(&callers[1]).contains(&new)
+    })
+    .await;
+    let told = heard(&callers[1]);
+    assert_eq!(told.iter().filter(|h| **h == old).count(), 1, "{told:?}");
+    callers[1].hang_up();
+    cluster.stop().await;
 }
