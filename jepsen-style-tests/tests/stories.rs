@@ -132,3 +132,8 @@ story!(
     real_story_18_a_node_that_stood_still_finds_itself_deposed,
     takeover::of_a_node_that_stands_still
 );
+story!(
+    sim_story_19_who_talks_is_left_alone_by_a_node_that_was_given_up,
+    real_story_19_who_talks_is_left_alone_by_a_node_that_was_given_up,
+    losing::a_node_for_too_long
+);

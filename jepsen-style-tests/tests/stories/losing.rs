@@ -1,4 +1,5 @@
-//! Stories 8 to 10: the leader, an Asterisk, and an event socket are lost while callers wait and talk.
+//! Stories 8 to 10 and 19: the leader, an Asterisk, an event socket, and a node for too long are lost while
+//! callers wait and talk.
 
 use std::time::Duration;
 
@@ -287,6 +288,43 @@ pub async fn the_event_socket(kind: Kind) {
     stays.hang_up().await.expect("a caller can hang up");
     phone.hang_up().await.expect("an agent can hang up");
     cluster.quiet("support", &["1001", "1002"]).await;
+    assert_eq!(phone.max_concurrent(), 1);
+    cluster.assert_clean();
+}
+
+/// The node is given up while its Asterisk lives. When it is back it leaves the two who talk alone and
+/// holds their agent; who waited is in the line again.
+pub async fn a_node_for_too_long(kind: Kind) {
+    let mut cluster = Cluster::start_changed(kind, |config| {
+        format!("{config}\n[timing]\nnode_lost_after = \"2s\"\n")
+    })
+    .await;
+    let settings = "strategy = \"linear\"\nannounce = { position = false }";
+    cluster.apply(&support(settings, &[("1001", "a")])).await;
+    let phone = cluster.agent("1001", "a", LONG_TALK).await;
+    let talker = cluster.call("b", "support", "5501").await;
+    assert_eq!(cluster.oracle.connected("5501").await, "1001");
+    let waits = cluster.join("b", "support", "5502").await;
+
+    cluster.kill("b");
+    cluster.line_is("support", &[]).await;
+    cluster.restart("b").await;
+    cluster.line_is("support", &["5502"]).await;
+    cluster.agent_becomes("1001", "in_call").await;
+    let talk = ("5501".to_owned(), "1001".to_owned());
+    throughout(Duration::from_secs(1), "they talk on", async || {
+        let now = cluster.oracle.talking();
+        let alone = now.contains(&talk) && now.len() == 1 && !talker.has_ended();
+        check(alone, || format!("talking are {now:?}"))
+    })
+    .await;
+    assert!(waits.hears().await == Heard::Music);
+
+    phone.hang_up().await.expect("an agent can hang up");
+    assert_eq!(cluster.oracle.connected("5502").await, "1001");
+    phone.hang_up().await.expect("an agent can hang up");
+    cluster.quiet("support", &["1001"]).await;
+    assert_eq!(cluster.oracle.order(), ["5501", "5502"]);
     assert_eq!(phone.max_concurrent(), 1);
     cluster.assert_clean();
 }
