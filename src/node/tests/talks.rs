@@ -101,6 +101,26 @@ impl Scene {
         self.b().until("the agent is held", is_held).await;
     }
 
+    async fn back_in_line(&self) {
+        self.b()
+            .until("who waited is back in line", |state| {
+                line(state) == ["5550001"]
+            })
+            .await;
+    }
+
+    /// Nothing is left after that.
+    async fn who_waits_is_served(&self) {
+        self.phone.set_habit(ANSWERS);
+        talks(&self.cluster, B, &self.waiting).await;
+        self.waiting.hang_up();
+        for node in &self.cluster.nodes {
+            empty(&node.sim).await;
+            released(node).await;
+            node.until("the agent is free", is_free).await;
+        }
+    }
+
     fn talk_goes_on(&self) {
         assert_eq!(self.talker.state(), CallerState::Talking);
         let heard = heard(&self.talker);
@@ -112,27 +132,14 @@ impl Scene {
 
     /// The agent hangs up: the caller is let go as after any talk, and the next one is served.
     async fn ends_well(self) {
-        let Scene {
-            cluster,
-            phone,
-            talker,
-            waiting,
-            door: _door,
-        } = self;
-        phone.set_habit(ANSWERS);
-        phone.hang_up();
-        let end = tokio::time::timeout(LONG, talker.ended());
+        self.phone.set_habit(ANSWERS);
+        self.phone.hang_up();
+        let end = tokio::time::timeout(LONG, self.talker.ended());
         let end = end.await.expect("let go in time");
         assert_eq!((end.by, end.talked_to.len()), (EndedBy::Ari, 1));
-        talks(&cluster, B, &waiting).await;
-        waiting.hang_up();
-        for node in &cluster.nodes {
-            empty(&node.sim).await;
-            released(node).await;
-            node.until("the agent is free", is_free).await;
-        }
-        assert_eq!((phone.answered(), phone.max_concurrent()), (2, 1));
-        cluster.stop().await;
+        self.who_waits_is_served().await;
+        assert_eq!((self.phone.answered(), self.phone.max_concurrent()), (2, 1));
+        self.cluster.stop().await;
     }
 }
 
@@ -241,23 +248,11 @@ async fn a_node_that_was_cut_off_for_too_long_does_not_end_the_talks_that_it_nev
     scene.given_up().await;
     scene.b().faults.heal();
     scene.held().await;
-    scene
-        .b()
-        .until("who waited is back in line", |state| {
-            line(state) == ["5550001"]
-        })
-        .await;
+    scene.back_in_line().await;
     scene.talk_goes_on();
     // This time the caller hangs up first.
     scene.talker.hang_up();
-    scene.phone.set_habit(ANSWERS);
-    talks(&scene.cluster, B, &scene.waiting).await;
-    scene.waiting.hang_up();
-    for node in &scene.cluster.nodes {
-        empty(&node.sim).await;
-        released(node).await;
-        node.until("the agent is free", is_free).await;
-    }
+    scene.who_waits_is_served().await;
     assert_eq!(scene.phone.max_concurrent(), 1);
     scene.cluster.stop().await;
 }
@@ -273,25 +268,14 @@ async fn an_agent_who_took_another_call_meanwhile_keeps_both_and_is_held_after_i
     scene.phone.set_habit(Habit::NoAnswer);
     scene.cluster.nodes[B].start().await;
     scene.b().connected().await;
-    scene
-        .b()
-        .until("who waited is back in line", |state| {
-            line(state) == ["5550001"]
-        })
-        .await;
+    scene.back_in_line().await;
     scene.talk_goes_on();
     assert_eq!(other.state(), CallerState::Talking);
     other.hang_up();
     scene.held().await;
     scene.talk_goes_on();
     scene.talker.hang_up();
-    scene.phone.set_habit(ANSWERS);
-    talks(&scene.cluster, B, &scene.waiting).await;
-    scene.waiting.hang_up();
-    for node in &scene.cluster.nodes {
-        empty(&node.sim).await;
-        released(node).await;
-    }
+    scene.who_waits_is_served().await;
     scene.cluster.stop().await;
 }
 
@@ -310,14 +294,7 @@ async fn an_agent_who_hung_up_while_nobody_looked_leaves_no_caller_alone_in_a_br
     assert_eq!(end.await.expect("let go in time").by, EndedBy::Ari);
     let (ends, joins) = ends_and_returns(scene.b(), "5550000");
     assert_eq!((ends, joins.len()), (vec!["answered"], 1), "joined once");
-    scene.phone.set_habit(ANSWERS);
-    talks(&scene.cluster, B, &scene.waiting).await;
-    scene.waiting.hang_up();
-    for node in &scene.cluster.nodes {
-        empty(&node.sim).await;
-        released(node).await;
-        node.until("the agent is free", is_free).await;
-    }
+    scene.who_waits_is_served().await;
     scene.cluster.stop().await;
 }
 
@@ -380,12 +357,7 @@ async fn an_asterisk_that_was_taken_for_dead_has_its_talks_left_alone_when_it_is
     scene.given_up().await;
     scene.door.open();
     scene.held().await;
-    scene
-        .b()
-        .until("who waited is back in line", |state| {
-            line(state) == ["5550001"]
-        })
-        .await;
+    scene.back_in_line().await;
     scene.talk_goes_on();
     scene.ends_well().await;
 }
