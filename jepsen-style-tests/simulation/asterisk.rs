@@ -212,6 +212,18 @@ impl Asterisk {
         }
     }
 
+    /// Event sockets that went silent end, as when the way is good again and the other end knows
+    /// nothing of them.
+    pub fn cut_muted(&self) {
+        let mut inner = self.lock();
+        let muted = inner.conns.iter().filter(|(_, conn)| conn.mute);
+        for conn in muted.map(|(id, _)| *id).collect::<Vec<_>>() {
+            inner.conns.remove(&conn);
+            inner.pbx.ws_close(conn);
+        }
+        inner.flush();
+    }
+
     /// A message from another Asterisk.
     pub fn trunk(&self, from: &str, message: TrunkMessage) {
         let mut inner = self.lock();

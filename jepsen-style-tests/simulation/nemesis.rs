@@ -132,6 +132,10 @@ impl Nemesis {
             // One that ended by itself.
             start(host, ground.watch);
         }
+        for asterisk in ground.asterisks {
+            // A socket that stays silent would be a fault that goes on.
+            asterisk.cut_muted();
+        }
     }
 
     fn end(&mut self, ground: &mut Ground<'_>, until: u64) {

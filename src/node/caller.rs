@@ -226,6 +226,11 @@ impl Caller {
         for _ in 0..TURNS_MAX {
             let sight = *self.sight.borrow_and_update();
             self.quorum.borrow_and_update();
+            // After the look at the sight: what a comparison found was sent before it was clear, and
+            // without it this actor would take for gone what it has not heard of.
+            while let Ok(mail) = self.mail.try_recv() {
+                self.take(mail);
+            }
             let waits = self.retry_at.is_some_and(|at| Instant::now() < at);
             if waits || sight == Sight::Over {
                 return;
@@ -268,10 +273,6 @@ impl Caller {
             self.start_next_fact();
             if !acted {
                 return;
-            }
-            // Facts that came meanwhile may have changed what is to be done.
-            while let Ok(mail) = self.mail.try_recv() {
-                self.take(mail);
             }
         }
         self.retry_at = Some(Instant::now() + PAUSE.0);

@@ -412,7 +412,10 @@ impl Driver {
     async fn compare(&mut self) {
         self.compare_at = None;
         let compared = match (&self.stream, self.ctx.awake.is()) {
-            (Some(_), false) if self.sees() => self.ask_whose().await.map(|()| false),
+            // Only after a comparison that went to its end: one that failed on the way is due anew.
+            (Some(_), false) if self.sees() && self.ctx.status.borrow().connected => {
+                self.ask_whose().await.map(|()| false)
+            }
             (Some(_), _) => self.reconcile().await.map(|()| true),
             (None, _) => self.may_open().await.map(|may| {
                 if may && !self.over {
@@ -424,7 +427,6 @@ impl Driver {
         match compared {
             Ok(false) => {}
             Ok(true) => {
-                self.ctx.awake.asked();
                 self.take_back_pause = first_take_back(self.role);
                 let wall_ms = self.ctx.shared.world.wall_ms();
                 self.status(|status| {

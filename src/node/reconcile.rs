@@ -95,6 +95,8 @@ impl Driver {
         let mark = Var::HOLDFAST_DRIVEN;
         let restarted = ctx.ari.global(&mark).await?.is_none();
         self.take_up(&seen, &away, restarted).await?;
+        // Before the sight is clear: that wakes the actors, and nothing else would.
+        ctx.awake.asked();
         ctx.ari.set_global(&mark, "1").await?;
         self.know_calls();
         self.rewire(seen, &away).await;

@@ -24,6 +24,12 @@ impl Apply<'_> {
         let mut home = node.clone();
         let (mut takeover, mut since_wall_ms) = (false, self.stamp.wall_ms);
         match self.state.pbxes.get(id) {
+            Some(known)
+                if epoch == known.epoch && known.node == *node && known.sight == Sight::Up =>
+            {
+                // Sent again.
+                return Ok(Done::Ok);
+            }
             Some(known) if epoch <= known.epoch => return Err(Reject::StaleEpoch { epoch }),
             Some(known) if known.node != *node => {
                 let node = known.node.clone();

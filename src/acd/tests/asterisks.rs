@@ -146,6 +146,23 @@ fn an_epoch_that_is_over_changes_nothing() {
 }
 
 #[test]
+fn a_comparison_that_is_sent_again_is_answered_again_and_changes_nothing() {
+    let mut world = World::new(linear(), 0);
+    let up = Command::PbxUp {
+        pbx: pbx("p1"),
+        node: node("node-p1"),
+        epoch: 7,
+        restarted: false,
+        channels: vec![],
+    };
+    assert_eq!(world.apply(up.clone()), Ok(Done::Ok));
+    // He came between the two, so the first knows nothing of him.
+    let call = world.join("q", "c1");
+    assert_eq!(world.apply(up), Ok(Done::Ok));
+    assert!(world.state.call(call).is_some());
+}
+
+#[test]
 fn a_lost_asterisk_ends_its_calls_and_frees_its_agents() {
     let mut world = World::new(linear(), 2);
     let calls: Vec<_> = (1..=3).map(|n| world.join("q", &format!("c{n}"))).collect();
