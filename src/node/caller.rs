@@ -226,6 +226,8 @@ impl Caller {
         for _ in 0..TURNS_MAX {
             let sight = *self.sight.borrow_and_update();
             self.quorum.borrow_and_update();
+            // Set anew where it is looked at. Left as it was, it would be over and wake for nothing.
+            self.fallback_at = None;
             // After the look at the sight: what a comparison found was sent before it was clear, and
             // without it this actor would take for gone what it has not heard of.
             while let Ok(mail) = self.mail.try_recv() {
@@ -322,7 +324,6 @@ impl Caller {
         let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
             || ((self.call.is_none() || blind) && *wanted == Want::Nothing);
         let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
-        self.fallback_at = None;
         if *self.quorum.borrow() || !waits || !here {
             return;
         }
