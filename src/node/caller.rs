@@ -226,8 +226,8 @@ impl Caller {
         for _ in 0..TURNS_MAX {
             let sight = *self.sight.borrow_and_update();
             self.quorum.borrow_and_update();
-            // Set anew where it is looked at. Left as it was, it would be over and wake for nothing.
-            self.fallback_at = None;
+            // Set anew where they are looked at. Left as they were, they would wake without end.
+            (self.fallback_at, self.tell_at) = (None, None);
             // After the look at the sight: what a comparison found was sent before it was clear, and
             // without it this actor would take for gone what it has not heard of.
             while let Ok(mail) = self.mail.try_recv() {
@@ -303,7 +303,6 @@ impl Caller {
             Some((call, wanted.unwrap_or(Want::Nothing)))
         })?;
         self.call = call;
-        self.tell_at = None;
         if let Want::Wait { announcement, .. } = &mut wanted
             && announcement
                 .take_if(|it| it.position > 0 && !current)
