@@ -33,15 +33,6 @@ fn pbx(state: &State, name: &str) -> Pbx {
     state.pbx(&name).cloned().expect("it was driven once")
 }
 
-/// Numbers of those in line, from the head.
-fn line(state: &State) -> Vec<String> {
-    let line = state.queue(&queue("support")).map(|q| q.line.iter());
-    let calls = line.into_iter().flatten().map(|place| place.call);
-    calls
-        .map(|call| state.call(call).unwrap().number.clone())
-        .collect()
-}
-
 async fn waits(cluster: &Cluster, at: usize, number: &str) -> Caller {
     let spec = CallSpec::new("q-support", number);
     let caller = cluster.nodes[at].sim.place_call(spec);
@@ -52,13 +43,6 @@ async fn waits(cluster: &Cluster, at: usize, number: &str) -> Caller {
         })
         .await;
     caller
-}
-
-async fn talks(cluster: &Cluster, at: usize, caller: &Caller, agent: &str) {
-    until(&cluster.nodes[at].sim, "they talk", |_| {
-        caller.talking_to().as_deref() == Some(agent)
-    })
-    .await;
 }
 
 /// Waits until this Asterisk is driven, by another node than its own or by its own.

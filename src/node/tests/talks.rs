@@ -65,7 +65,7 @@ impl Scene {
         let phone = cluster.nodes[0].sim.phone(AGENT, ANSWERS);
         cluster.agent(AGENT, "a", &["support"]).await;
         let talker = call(&cluster, B, "5550000");
-        talks(&cluster, B, &talker).await;
+        talks(&cluster, B, &talker, AGENT).await;
         phone.set_habit(Habit::NoAnswer);
         let waiting = call(&cluster, B, "5550001");
         for node in &cluster.nodes {
@@ -112,7 +112,7 @@ impl Scene {
     /// Nothing is left after that.
     async fn who_waits_is_served(&self) {
         self.phone.set_habit(ANSWERS);
-        talks(&self.cluster, B, &self.waiting).await;
+        talks(&self.cluster, B, &self.waiting, AGENT).await;
         self.waiting.hang_up();
         for node in &self.cluster.nodes {
             empty(&node.sim).await;
@@ -153,13 +153,6 @@ fn call(cluster: &Cluster, at: usize, number: &str) -> Caller {
     cluster.nodes[at].sim.place_call(spec)
 }
 
-async fn talks(cluster: &Cluster, at: usize, caller: &Caller) {
-    until(&cluster.nodes[at].sim, "they talk", |_| {
-        caller.talking_to().as_deref() == Some(AGENT)
-    })
-    .await;
-}
-
 fn hand(state: &State) -> Hand {
     state.agent(&agent(AGENT)).unwrap().hand.clone()
 }
@@ -170,15 +163,6 @@ fn is_free(state: &State) -> bool {
 
 fn is_held(state: &State) -> bool {
     matches!(hand(state), Hand::Talking { pbx, .. } if pbx == PbxId::new("b").unwrap())
-}
-
-/// Numbers of those in line, from the head.
-fn line(state: &State) -> Vec<String> {
-    let line = state.queue(&queue("support")).map(|q| q.line.iter());
-    let calls = line.into_iter().flatten().map(|place| place.call);
-    calls
-        .map(|call| state.call(call).unwrap().number.clone())
-        .collect()
 }
 
 /// Ends of calls by the number of their caller, and whether a caller got an old place back.
@@ -264,7 +248,7 @@ async fn an_agent_who_took_another_call_meanwhile_keeps_both_and_is_held_after_i
     scene.given_up().await;
     scene.phone.set_habit(ANSWERS);
     let other = call(&scene.cluster, 0, "5550002");
-    talks(&scene.cluster, 0, &other).await;
+    talks(&scene.cluster, 0, &other, AGENT).await;
     scene.phone.set_habit(Habit::NoAnswer);
     scene.cluster.nodes[B].start().await;
     scene.b().connected().await;

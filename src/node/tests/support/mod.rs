@@ -271,6 +271,23 @@ pub fn agent(id: &str) -> AgentId {
     AgentId::new(id).expect("a name")
 }
 
+/// Numbers of those in line for `support`, from the head.
+pub fn line(state: &State) -> Vec<String> {
+    let line = state.queue(&queue("support")).map(|q| q.line.iter());
+    let calls = line.into_iter().flatten().map(|place| place.call);
+    calls
+        .map(|call| state.call(call).unwrap().number.clone())
+        .collect()
+}
+
+/// Waits until a caller at this node talks to this agent.
+pub async fn talks(cluster: &Cluster, at: usize, caller: &Caller, agent: &str) {
+    until(&cluster.nodes[at].sim, "they talk", |_| {
+        caller.talking_to().as_deref() == Some(agent)
+    })
+    .await;
+}
+
 /// Waits until something in this Asterisk holds.
 pub async fn until(sim: &SimAsterisk, what: &str, condition: impl FnMut(&SimAsterisk) -> bool) {
     if !sim.until(LONG, condition).await {
