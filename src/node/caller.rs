@@ -8,6 +8,7 @@ use crate::ctx::{Ctx, Sight};
 use crate::have::{Closing, Found, Have, Leg, LegState, Place};
 use crate::legs::parse_leg;
 use crate::plan::{Step, plan};
+use crate::quorum::Quorum;
 use crate::turns::Turn;
 use crate::want::{Leave, Then, Want, leave_unserved, want};
 use holdfast_acd::command::CallerJoin;
@@ -16,13 +17,13 @@ use holdfast_acd::{Attempt, CallId, ChannelId, Command, QueueName, Reply};
 use holdfast_ari::{Channel, Event};
 use holdfast_raft::{Applied, ProposeError};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Turns of planning without a pause, in case a plan never gets quiet.
 const TURNS_MAX: usize = 16;
@@ -103,7 +104,7 @@ impl CallerRef {
     }
 }
 
-type Pending = Pin<Box<dyn Future<Output = Result<Applied<Reply>, ProposeError>> + Send>>;
+type Pending = AbortOnDropHandle<Result<Applied<Reply>, ProposeError>>;
 
 /// The actor.
 pub(crate) struct Caller {
@@ -146,7 +147,7 @@ pub(crate) struct Caller {
     overrun: Arc<AtomicBool>,
     missed: Arc<AtomicBool>,
     sight: watch::Receiver<Sight>,
-    quorum: watch::Receiver<bool>,
+    quorum: watch::Receiver<Quorum>,
 }
 
 impl Caller {
@@ -207,8 +208,8 @@ impl Caller {
     /// Until the call is over and its channel out of our hands.
     pub async fn run(mut self) -> String {
         loop {
-            self.converge().await;
-            self.leave_turn();
+            let sight = self.converge().await;
+            self.leave_turn(sight);
             // Also when another node drives the Asterisk: then the channel is that one's.
             if *self.sight.borrow() == Sight::Over || self.is_over() {
                 self.mail.close();
@@ -221,10 +222,12 @@ impl Caller {
         }
     }
 
-    /// Plans and acts until both views agree, or something has to be waited for.
-    async fn converge(&mut self) {
+    /// Plans and acts until both views agree, or something has to be waited for. Answers by which
+    /// sight it did so last.
+    async fn converge(&mut self) -> Sight {
+        let mut sight = Sight::Down;
         for _ in 0..TURNS_MAX {
-            let sight = *self.sight.borrow_and_update();
+            sight = *self.sight.borrow_and_update();
             self.quorum.borrow_and_update();
             // Set anew where they are looked at. Left as they were, they would wake without end.
             (self.fallback_at, self.tell_at) = (None, None);
@@ -235,14 +238,14 @@ impl Caller {
             }
             let waits = self.retry_at.is_some_and(|at| Instant::now() < at);
             if waits || sight == Sight::Over {
-                return;
+                return sight;
             }
             self.retry_at = None;
             if self.overrun.swap(false, Ordering::AcqRel) && sight == Sight::Clear {
                 self.look_again().await;
             }
             let Some(wanted) = self.wanted(sight) else {
-                return;
+                return sight;
             };
             if sight != Sight::Down {
                 // Who cannot send a caller away must not say so either.
@@ -274,10 +277,11 @@ impl Caller {
             }
             self.start_next_fact();
             if !acted {
-                return;
+                return sight;
             }
         }
         self.retry_at = Some(Instant::now() + PAUSE.0);
+        sight
     }
 
     /// `None`: another node drives the Asterisk by now, and what the state wants is wanted of that one.
@@ -310,6 +314,13 @@ impl Caller {
         {
             self.tell_at = Some(Instant::now() + TELL_AGAIN);
         }
+        if let Want::Ring { legs, .. } = &mut wanted
+            && *self.quorum.borrow() != Quorum::Heard
+        {
+            // By now this node counts as away, and the agents are offered to callers of others. Nor
+            // can one who answers be granted here.
+            legs.clear();
+        }
         match wanted {
             Want::Nothing => Some(self.talk_on(true)),
             wanted => Some(wanted),
@@ -323,7 +334,7 @@ impl Caller {
         let waits = matches!(wanted, Want::Wait { .. } | Want::Ring { .. } | Want::Away)
             || ((self.call.is_none() || blind) && *wanted == Want::Nothing);
         let here = self.have.place == Place::Stasis && self.have.sent_away.is_none();
-        if *self.quorum.borrow() || !waits || !here {
+        if !self.quorum.borrow().is_missing() || !waits || !here {
             return;
         }
         // Also who came later, or comes back from the dialplan at once, gets the same patience.
@@ -368,10 +379,11 @@ impl Caller {
     }
 
     /// Who could ask to join and does not, for it is in the line, or a request failed, holds up
-    /// nobody.
-    fn leave_turn(&mut self) {
+    /// nobody. At the sight at which it was last planned: by now it may be clear, and then a caller who
+    /// has only not asked yet would lose the turn.
+    fn leave_turn(&mut self, sight: Sight) {
         let joins = |fact: &Command| matches!(fact, Command::CallerJoin(_));
-        if *self.sight.borrow() == Sight::Clear && !self.facts.iter().any(joins) {
+        if sight == Sight::Clear && !self.facts.iter().any(joins) {
             self.turn = None;
         }
     }
@@ -401,7 +413,8 @@ impl Caller {
         };
         let answer = async {
             match &mut self.in_flight {
-                Some((_, pending)) => pending.await,
+                // It ends by itself and never panics; one that did has an unknown outcome.
+                Some((_, pending)) => pending.await.unwrap_or(Err(ProposeError::Unknown)),
                 None => std::future::pending().await,
             }
         };

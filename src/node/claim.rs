@@ -208,9 +208,9 @@ impl Driver {
     /// Nobody can have taken it over, or there was no quorum for so long that callers are owed their
     /// fallback. Not when somebody has shown that he drives it.
     fn may_serve_blind(&self) -> bool {
-        let quorum = *self.ctx.shared.quorum.borrow();
+        let missing = self.ctx.shared.quorum.borrow().is_missing();
         let deposed = self.ctx.status.borrow().deposed;
-        self.role == Role::Home && !deposed && (!self.ctx.asterisk.takeover || !quorum)
+        self.role == Role::Home && !deposed && (!self.ctx.asterisk.takeover || missing)
     }
 
     /// Another node drives it now: ends all work in order, and leaves the channels as they are.

@@ -371,7 +371,7 @@ impl Driver {
     /// After a gap in which nothing was asked for: the word of the log, and all go on as they were.
     async fn ask_whose(&mut self) -> Result<(), CompareError> {
         if let Err(error) = self.ctx.shared.raft.barrier(CLUSTER).await {
-            if !*self.ctx.shared.quorum.borrow() {
+            if self.ctx.shared.quorum.borrow().is_missing() {
                 // Nobody to ask, and nobody took the socket: callers are owed their fallback.
                 self.ctx.awake.asked();
             }

@@ -9,6 +9,7 @@ use crate::status::masked;
 use holdfast_acd::{Command, Done, Reply};
 use holdfast_raft::{Applied, ProposeError};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Facts that wait behind the one that is being written.
 const FACTS_MAX: usize = 64;
@@ -41,7 +42,8 @@ impl Caller {
             let (proposer, command) = (self.ctx.proposer.clone(), fact.clone());
             let joins = matches!(command, Command::CallerJoin(_));
             let turn = if joins { self.turn.take() } else { None };
-            let pending = Box::pin(async move {
+            // A task of its own: whatever else holds this caller up, those behind are not kept waiting.
+            let pending = tokio::spawn(async move {
                 // Held until the answer, so that the next caller is written behind this one.
                 let mut turn = turn;
                 if let Some(turn) = &mut turn {
@@ -49,7 +51,7 @@ impl Caller {
                 }
                 proposer.propose(command).await
             });
-            self.in_flight = Some((fact, pending));
+            self.in_flight = Some((fact, AbortOnDropHandle::new(pending)));
         }
     }
 

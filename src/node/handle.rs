@@ -2,6 +2,7 @@
 
 use crate::config::NodeConfig;
 use crate::machine::AcdMachine;
+use crate::quorum::Quorum;
 use crate::status::{AriStatus, Check, Metrics, NodeMetrics};
 use crate::world::World;
 use holdfast_acd::{Admin, AdminOp, Command, Reply, RequestId, State};
@@ -26,8 +27,8 @@ pub(crate) struct Shared {
     pub ari: Arc<watch::Sender<AriStatus>>,
     /// Of those of other nodes, which this one drives while their nodes are away.
     pub others: Vec<Arc<watch::Sender<AriStatus>>>,
-    /// Whether this node heard of a working leader lately.
-    pub quorum: watch::Sender<bool>,
+    /// How lately this node heard of a working leader.
+    pub quorum: watch::Sender<Quorum>,
     /// Set once: everything winds down.
     pub stopping: watch::Sender<bool>,
     /// Set when everything has wound down.
@@ -118,7 +119,7 @@ impl Handle {
         let status = self.shared.raft.status();
         let fatal = self.shared.raft.fatal().borrow().clone();
         let ari = self.ari_status();
-        let quorum = *self.shared.quorum.borrow();
+        let quorum = !self.shared.quorum.borrow().is_missing();
         let mut checks = vec![
             Check {
                 name: "storage",

@@ -64,6 +64,7 @@ use crate::claim::Role;
 use crate::driver::{Driver, Seat};
 use crate::handle::Shared;
 use crate::proposer::Proposer;
+use crate::quorum::Quorum;
 use crate::status::Metrics;
 use holdfast_acd::PbxId;
 use holdfast_raft::Raft;
@@ -124,7 +125,7 @@ impl Node {
             metrics: Arc::new(Metrics::default()),
             ari: own.map_or_else(Default::default, |own| own.status.clone()),
             others: others.map(|seat| seat.status.clone()).collect(),
-            quorum: watch::Sender::new(true),
+            quorum: watch::Sender::new(Quorum::Heard),
             stopping: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             config,

@@ -1,21 +1,56 @@
-//! Whether this node heard of a working leader lately: without one, callers go to their fallback.
+//! How lately this node heard of a working leader: without one, phones of its callers stop ringing,
+//! and later the callers go to their fallback.
 //!
-//! The clock of the cluster stands still without a quorum, so this is the one timeout that each
-//! node decides by its own monotonic clock.
+//! The clock of the cluster stands still without a quorum, so these are the timeouts that each node
+//! decides by its own monotonic clock.
 
+use crate::config::NodeConfig;
 use crate::handle::Shared;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+/// In the order in which it gets worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Quorum {
+    /// Of a leader, lately.
+    Heard,
+    /// Of none, for longer than an election takes and than it takes the others to count this node as
+    /// away: they give its agents to their own callers.
+    Silent,
+    /// Of none for `timing.no_quorum_after`.
+    Missing,
+}
+
+impl Quorum {
+    pub fn is_missing(self) -> bool {
+        self == Quorum::Missing
+    }
+
+    fn after(silence: Duration, config: &NodeConfig) -> Quorum {
+        if silence >= config.timing.no_quorum_after.duration() {
+            Quorum::Missing
+        } else if silence >= silent_after(config) {
+            Quorum::Silent
+        } else {
+            Quorum::Heard
+        }
+    }
+}
+
+/// A leader that died is followed by another within two elections, and then phones go on ringing.
+fn silent_after(config: &NodeConfig) -> Duration {
+    config.timing.node_away_after.duration() + 2 * config.cluster.election_max.duration()
+}
+
 /// Looks at the store's view of the leader and keeps `Shared::quorum`.
 pub(crate) async fn watch(shared: Arc<Shared>) {
-    let patience = shared.config.timing.no_quorum_after.duration();
+    let config = &shared.config;
+    let patience = silent_after(config).min(config.timing.no_quorum_after.duration());
     let mut ticks =
         interval((patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let leadership = shared.raft.leadership();
-    let fresh = shared.config.cluster.election_max.as_ms() * 2;
     let (mut last, mut ticked) = (Instant::now(), Instant::now());
     loop {
         ticks.tick().await;
@@ -24,21 +59,31 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             // This process stood still, and could hear nobody: that says nothing of the others.
             last += gap;
         }
-        if leadership.borrow().is_some() || follows(&shared, fresh) {
-            last = Instant::now();
+        let silence = match leadership.borrow().is_some() {
+            true => Some(Duration::ZERO),
+            false => silence(&shared),
+        };
+        if let Some(heard) = silence.and_then(|silence| Instant::now().checked_sub(silence)) {
+            last = last.max(heard);
         }
-        let quorum = last.elapsed() < patience;
-        let changed = shared.quorum.send_if_modified(|known| {
-            let changed = *known != quorum;
-            *known = quorum;
-            changed
+        let quorum = Quorum::after(last.elapsed(), config);
+        let mut was = quorum;
+        shared.quorum.send_if_modified(|known| {
+            was = std::mem::replace(known, quorum);
+            was != quorum
         });
-        let node = &shared.config.node.name;
-        match (changed, quorum) {
-            (true, true) => tracing::info!(node, "a leader is heard of again"),
-            (true, false) => tracing::error!(
+        let node = &config.node.name;
+        match (was, quorum) {
+            (Quorum::Missing, Quorum::Heard | Quorum::Silent) => {
+                tracing::info!(node, "a leader is heard of again");
+            }
+            (Quorum::Heard, Quorum::Silent) => tracing::warn!(
                 node,
-                after_ms = patience.as_millis() as u64,
+                "no leader is heard of, phones of waiting callers stop ringing"
+            ),
+            (Quorum::Heard | Quorum::Silent, Quorum::Missing) => tracing::error!(
+                node,
+                after_ms = config.timing.no_quorum_after.as_ms(),
                 "no leader is heard of, waiting callers go to their fallback"
             ),
             _ => {}
@@ -46,14 +91,10 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-/// A leader is known and was heard of within `fresh_ms`.
-fn follows(shared: &Shared, fresh_ms: u64) -> bool {
-    let Some((leader, _)) = shared.raft.leader() else {
-        return false;
-    };
+/// How long nothing was heard of the leader; `None` without one.
+fn silence(shared: &Shared) -> Option<Duration> {
+    let (leader, _) = shared.raft.leader()?;
     let mut peers = shared.raft.peers().into_iter();
-    let heard = peers
-        .find(|peer| peer.name == leader)
-        .and_then(|peer| peer.last_heard_ms);
-    heard.is_some_and(|ms| ms <= fresh_ms)
+    let heard = peers.find(|peer| peer.name == leader)?.last_heard_ms?;
+    Some(Duration::from_millis(heard))
 }

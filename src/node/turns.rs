@@ -1,67 +1,94 @@
 //! Whose turn it is to ask to join: callers of one Asterisk join in the order in which they came.
 //!
 //! Each caller's actor reads its channel on its own, so in a burst a later one may be ready first.
-//! It then waits until those before it have their answer. It is an order of courtesy and never a
-//! lock: who does not ask in time, or is refused, is passed over, and joins whenever it can.
+//! It then waits until those before it have their answer, however long the cluster takes to give it:
+//! else those who ask again after an outage would be written in any order. It is an order of courtesy
+//! and never a lock: who does not ask in time, or is refused, is passed over, and joins whenever it can.
 
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-/// For a caller whose turn it is; then it is the next one's, whatever holds the first up.
-const EACH: Duration = Duration::from_millis(250);
-/// For a caller who is ready and whose turn does not come: it asks out of turn.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// For a caller whose turn it is to ask; then it is the next one's, whatever holds the first up.
+const EACH: Duration = Duration::from_secs(1);
+/// For a caller who is ready while nobody asks and whose turn does not come: it asks out of turn.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Callers in line for their turn. Who comes beyond asks at once.
 const WAITING_MAX: usize = 1024;
 
 /// Where turns are handed out, in the order in which they will come.
 #[derive(Debug)]
-pub(crate) struct Turns(mpsc::Sender<Place>);
+pub(crate) struct Turns {
+    line: mpsc::Sender<Place>,
+    asked: watch::Receiver<bool>,
+}
 
 /// One caller's turn, yet to come. Dropping it lets the next one have its turn.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    comes: oneshot::Receiver<()>,
+    comes: oneshot::Receiver<oneshot::Sender<()>>,
+    /// Whoever has the turn has asked, and waits for the answer.
+    asked: watch::Receiver<bool>,
     /// Its drop tells that the turn is over.
     _over: oneshot::Sender<()>,
 }
 
 #[derive(Debug)]
 struct Place {
-    come: oneshot::Sender<()>,
+    come: oneshot::Sender<oneshot::Sender<()>>,
     over: oneshot::Receiver<()>,
 }
 
 impl Turns {
     /// The place where turns are taken, and the task that gives them; it ends with the former.
     pub fn new() -> (Turns, impl Future<Output = ()> + Send + 'static) {
-        let (places, line) = mpsc::channel(WAITING_MAX);
-        (Turns(places), give(line))
+        let (line, places) = mpsc::channel(WAITING_MAX);
+        let (asks, asked) = watch::channel(false);
+        (Turns { line, asked }, give(places, asks))
     }
 
     /// The turn after all that were handed out before. `None` when too many wait.
     pub fn take(&self) -> Option<Turn> {
         let (come, comes) = oneshot::channel();
         let (_over, over) = oneshot::channel();
-        self.0.try_send(Place { come, over }).ok()?;
-        Some(Turn { comes, _over })
+        self.line.try_send(Place { come, over }).ok()?;
+        Some(Turn {
+            comes,
+            asked: self.asked.clone(),
+            _over,
+        })
     }
 }
 
 impl Turn {
-    /// Until it is this caller's turn, or it has waited long enough.
+    /// Until it is this caller's turn, or it has waited long enough. Then it asks, and keeps the turn
+    /// until it has the answer.
     pub async fn comes(&mut self) {
-        // An error means that nobody gives turns any more: then there is no order to keep.
-        let _ = timeout(PATIENCE, &mut self.comes).await;
+        loop {
+            match timeout(PATIENCE, &mut self.comes).await {
+                Ok(Ok(asks)) => {
+                    // Also when that was too late: then it asks out of turn.
+                    let _ = asks.send(());
+                    return;
+                }
+                // Nobody gives turns any more: then there is no order to keep.
+                Ok(Err(_)) => return,
+                Err(_) if *self.asked.borrow() => {}
+                Err(_) => return,
+            }
+        }
     }
 }
 
-async fn give(mut line: mpsc::Receiver<Place>) {
+async fn give(mut line: mpsc::Receiver<Place>, asked: watch::Sender<bool>) {
     while let Some(Place { come, over }) = line.recv().await {
-        if come.send(()).is_ok() {
-            // Over by its drop, or late.
-            let _ = timeout(EACH, over).await;
+        let (asks, asking) = oneshot::channel();
+        // An error of the first or the last: it is gone.
+        if come.send(asks).is_ok() && matches!(timeout(EACH, asking).await, Ok(Ok(()))) {
+            asked.send_replace(true);
+            // Over by its drop: at the latest when its proposal is given up.
+            let _ = over.await;
+            asked.send_replace(false);
         }
     }
 }
@@ -76,12 +103,25 @@ mod tests {
         let (turns, giving) = Turns::new();
         let giving = tokio::spawn(giving);
         let (mut first, mut second) = (turns.take().unwrap(), turns.take().unwrap());
-        (&mut first.comes).await.unwrap();
+        first.comes().await;
         assert!(second.comes.try_recv().is_err());
         drop(first);
-        (&mut second.comes).await.unwrap();
+        second.comes().await;
         drop((turns, second));
         giving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_asked_is_waited_for_as_long_as_the_cluster_is_silent() {
+        let (turns, giving) = Turns::new();
+        let giving = tokio::spawn(giving);
+        let (mut first, mut second) = (turns.take().unwrap(), turns.take().unwrap());
+        first.comes().await;
+        let early = timeout(2 * PATIENCE, second.comes()).await;
+        assert!(early.is_err(), "its patience counts while nobody asks");
+        drop(first);
+        second.comes().await;
+        giving.abort();
     }
 
     #[tokio::test]
@@ -93,7 +133,7 @@ mod tests {
         for _ in 0..1000 {
             drop(turns.take().unwrap());
         }
-        (&mut turns.take().unwrap().comes).await.unwrap();
+        turns.take().unwrap().comes().await;
         assert!(start.elapsed() >= EACH);
         // A thousand turns that were waited for would last minutes.
         assert!(start.elapsed() < 100 * EACH);

@@ -8,7 +8,7 @@ use holdfast_acd::pbx::Sight;
 use holdfast_acd::settings::{Announce, QueueSettings, Strategy};
 use holdfast_acd::{CallId, PbxId, State};
 use holdfast_node::config::Span;
-use holdfast_sim::{CallSpec, Caller, CallerState, Habit, Hearing};
+use holdfast_sim::{CallSpec, Caller, CallerState, DeviceState, Habit, Hearing, SimAsterisk};
 use std::time::Duration;
 use support::*;
 
@@ -470,5 +470,31 @@ async fn a_node_that_is_cut_off_tells_no_position_until_it_knows_the_one_of_now(
     let told = heard(&callers[1]);
     assert_eq!(told.iter().filter(|h| **h == old).count(), 1, "{told:?}");
     callers[1].hang_up();
+    cluster.stop().await;
+}
+
+/// The others count its node as away and offer the agent to callers of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_stops_ringing_for_a_caller_whose_node_is_cut_off() {
+    log();
+    let cluster = Cluster::start(&NAMES).await;
+    cluster.queue("support", plain()).await;
+    let away = (cluster.leader().await + 1) % 3;
+    let node = &cluster.nodes[away];
+    let phone = node.sim.phone("1001", Habit::NoAnswer);
+    cluster.agent("1001", NAMES[away], &["support"]).await;
+    let caller = node.sim.place_call(CallSpec::new("q-support", "1"));
+    let rings = |_: &SimAsterisk| phone.device_state() == DeviceState::Ringing;
+    until(&node.sim, "it rings", rings).await;
+    node.faults.isolate(true);
+    // When the ring time or the patience of the node ends, the caller is gone as well.
+    until(&node.sim, "it rings no more", |sim| !rings(sim)).await;
+    assert_eq!(caller.state(), CallerState::Waiting);
+    assert!(matches!(heard(&caller).last(), Some(Hearing::Music { .. })));
+    phone.set_habit(answer(10, Some(100)));
+    node.faults.heal();
+    let end = tokio::time::timeout(LONG, caller.ended()).await;
+    assert_eq!(end.expect("answered in time").talked_to, ["1001"]);
+    assert_eq!(phone.times_rung(), 2);
     cluster.stop().await;
 }
