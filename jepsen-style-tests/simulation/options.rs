@@ -142,7 +142,11 @@ impl Options {
             return self;
         }
         match rng.random_range(0..5) {
-            0 => self.node_lost_ms = self.node_away_ms + rng.random_range(500..4_000),
+            0 => {
+                self.node_lost_ms = self.node_away_ms + rng.random_range(300..2_000);
+                // Long enough for a talk to outlast the record of its call.
+                self.talk_ms = (3_000, rng.random_range(8_000..20_000));
+            }
             1 => {
                 let after = rng.random_range(500..2_500);
                 self.takeover_ms = Some(after);
