@@ -12,6 +12,9 @@ use super::log::{Log, LogEvent};
 use holdfast_acd::Event;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// An Asterisk that stood still has done what lay in its sockets so long after it goes on.
+const LATE_MS: u64 = 1_000;
+
 /// A moment, as exactly as its source knew it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct When {
@@ -520,6 +523,21 @@ impl Story {
             since.early() <= to_ms && until.is_none_or(|until| until.late() >= from_ms)
         });
         meets.next().map(|(since, _)| since.early())
+    }
+
+    /// From when on nobody can tell a phone to stop, if it was rung through a trunk by an Asterisk that
+    /// died: its own, which may have stood still and rung it late, knows of no call of ours.
+    pub fn orphaned(&self, id: &Channel, leg: &Leg) -> Option<u64> {
+        if leg.offer.is_some() || !leg.at_phone {
+            return None;
+        }
+        let called = leg.called.early();
+        let since = self.stood_since(&id.pbx, called.saturating_sub(LATE_MS), called);
+        let since = since.map_or(called, |since| since.min(called));
+        let others = self.died.iter().filter(|(pbx, _)| **pbx != id.pbx);
+        let deaths = others.flat_map(|(_, deaths)| deaths);
+        let after = deaths.filter(|when| when.late() >= since);
+        after.map(|when| when.early()).min()
     }
 
     /// What was declared for a queue at that time.

@@ -32,6 +32,8 @@ pub struct Limits {
     pub position_ms: u64,
     /// Callers of one Asterisk who came further apart join in that order.
     pub join_ms: u64,
+    /// Nodes out of the others' reach for so long are given up (`timing.node_lost_after`).
+    pub node_lost_ms: u64,
     /// After the faults, until somebody is rung again; retry delays are part of it.
     pub resume_ms: u64,
     /// After an end, until nothing of it is left.
@@ -52,6 +54,7 @@ impl Limits {
             pause_ms: 250,
             position_ms: 2_000,
             join_ms: 2_000,
+            node_lost_ms: 60_000,
             resume_ms: 15_000,
             clean_ms: 10_000,
             search_steps: 4_000_000,

@@ -58,7 +58,10 @@ pub fn run(options: Options, clock: Clock, trace: Option<File>) -> Outcome {
 /// What the judge says of what was seen, if he finds something. What was found on the way stopped the
 /// run, and stays the first violation; his word is added.
 fn judged(world: &World, history: &History) -> String {
-    let mut limits = Limits::simulation();
+    let mut limits = Limits {
+        node_lost_ms: world.options.node_lost_ms,
+        ..Limits::simulation()
+    };
     if world.book.violation().is_some() {
         // There may have been too little of everything.
         limits.demands.clear();

@@ -4,7 +4,7 @@
 use super::{Findings, Violation};
 use crate::judge::history::{Channel, End};
 use crate::judge::ledger::Fate;
-use crate::judge::story::{Caller, Entered, Story, When};
+use crate::judge::story::{Caller, Entered, Fault, Story, When};
 use crate::judge::verdict::Limits;
 use holdfast_acd::Event;
 use holdfast_acd::call::Outcome;
@@ -106,7 +106,11 @@ fn lost(
         .faults
         .iter()
         .any(|fault| fault.cut.contains(&id.pbx) && fault.meets(from, when.late()));
-    if !cut && !story.died(&id.pbx, from, to) {
+    // A node that the others did not hear for so long is given up, though it and its Asterisk live.
+    let apart = |fault: &Fault| fault.no_quorum && fault.targets.contains(&id.pbx);
+    let since = from.saturating_sub(limits.node_lost_ms);
+    let apart = story.fault_ms(since, when.late(), apart) >= limits.node_lost_ms;
+    if !cut && !apart && !story.died(&id.pbx, from, to) {
         let caller = id.clone();
         found.broken(
             when,

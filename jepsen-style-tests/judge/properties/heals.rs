@@ -188,12 +188,7 @@ fn legs(story: &Story, limits: &Limits, closed: When, found: &mut Findings) {
         // The phone's own channel behind a trunk is in no bridge with the caller.
         let talks = talks.contains(id) || leg.offer.is_none() && agents.contains(&*leg.agent);
         let rings = leg.answered.is_none() && waits;
-        // Nobody tells a phone that the Asterisk which rang it through a trunk has died.
-        let orphan = leg.offer.is_none()
-            && story.died.iter().any(|(pbx, deaths)| {
-                *pbx != id.pbx && deaths.iter().any(|when| when.late() >= leg.called.early())
-            });
-        if old && !talks && !rings && !orphan {
+        if old && !talks && !rings && story.orphaned(id, leg).is_none() {
             let violation = Violation::LegLeft {
                 agent: leg.agent.clone(),
                 leg: id.clone(),

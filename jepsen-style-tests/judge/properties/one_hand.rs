@@ -2,7 +2,8 @@
 //!
 //! In the log this holds to the letter. At the phones the hanging up of one leg may overlap with the
 //! ringing of the next for a moment, longer for a leg of an epoch that is over; and nobody can hang
-//! up the leg of an Asterisk that no node reaches. Two talks at once are never allowed.
+//! up the leg of an Asterisk that no node reaches, nor a phone that an Asterisk was ringing which died.
+//! Two talks at once are never allowed.
 
 use super::{Findings, Violation};
 use crate::judge::history::Channel;
@@ -29,11 +30,11 @@ fn legs(story: &Story, limits: &Limits, found: &mut Findings) {
         found.judged(legs.len() as u64);
         legs.sort_by_key(|(_, leg)| leg.called.at_ms);
         for (place, (id, leg)) in legs.iter().enumerate() {
-            let until = leg.ended.map_or(story.end_ms(), |ended| ended.early());
+            let until = ends(story, id, leg);
             let later = legs[place + 1..].iter();
             for (other_id, other) in later.take_while(|(_, other)| other.called.late() < until) {
                 let from = other.called.late().max(leg.called.late());
-                let to = until.min(other.ended.map_or(story.end_ms(), |ended| ended.early()));
+                let to = until.min(ends(story, other_id, other));
                 let pbx = |id: &Channel, leg: &Leg| leg.offer.map(|_| id.pbx.clone());
                 let cut = [pbx(id, leg), pbx(other_id, other)]
                     .iter()
@@ -54,6 +55,12 @@ fn legs(story: &Story, limits: &Limits, found: &mut Findings) {
             }
         }
     }
+}
+
+/// Until when it is in anybody's hands.
+fn ends(story: &Story, id: &Channel, leg: &Leg) -> u64 {
+    let ended = leg.ended.map_or(story.end_ms(), |ended| ended.early());
+    story.orphaned(id, leg).map_or(ended, |at| at.min(ended))
 }
 
 fn allowed(
