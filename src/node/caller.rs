@@ -229,6 +229,9 @@ impl Caller {
         for _ in 0..TURNS_MAX {
             sight = *self.sight.borrow_and_update();
             self.quorum.borrow_and_update();
+            if sight != Sight::Clear {
+                self.withdraw_join();
+            }
             // Set anew where they are looked at. Left as they were, they would wake without end.
             (self.fallback_at, self.tell_at) = (None, None);
             // After the look at the sight: what a comparison found was sent before it was clear, and

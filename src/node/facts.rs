@@ -55,6 +55,15 @@ impl Caller {
         }
     }
 
+    /// A join that has no answer yet is not asked for any longer: it is asked for anew by whoever
+    /// drives the Asterisk next, and an old one that came late would put a caller into the line who
+    /// has been served since and is gone.
+    pub(crate) fn withdraw_join(&mut self) {
+        let joins = |fact: &Command| matches!(fact, Command::CallerJoin(_));
+        self.in_flight.take_if(|(fact, _)| joins(fact));
+        self.facts.retain(|fact| !joins(fact));
+    }
+
     pub(crate) fn answered(&mut self, answer: Result<Applied<Reply>, ProposeError>) {
         let Some((fact, _)) = self.in_flight.take() else {
             return;

@@ -193,6 +193,11 @@ impl Have {
         legs.and_then(|legs| legs.iter().find(bridged))
     }
 
+    /// Was put together with an agent since the caller is here.
+    pub fn has_talked(&self) -> bool {
+        self.was_bridged.is_some() || self.legs.iter().any(|leg| leg.bridged)
+    }
+
     fn in_bridge(&self, leg: &str) -> bool {
         let bridge = self.bridge.as_ref();
         bridge.is_some_and(|bridge| bridge.with.as_deref() == Some(leg))
@@ -293,6 +298,9 @@ impl Have {
         self.sent_away = None;
         self.no_quorum = false;
         self.was_bridged = None;
+        for leg in &mut self.legs {
+            leg.bridged = false;
+        }
         self.kept = None;
         self.keys.clear();
     }

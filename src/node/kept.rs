@@ -71,7 +71,10 @@ impl Caller {
     pub(crate) fn talk_on(&mut self, asked: bool) -> Want {
         let leg = self.have.talking();
         let key = leg.and_then(|leg| parse_leg(&self.ctx.pbx, &leg.channel));
-        let Some(call) = key.as_ref().map(|key| key.call).or(self.have.kept) else {
+        // Also whose talk ended before the call was given up, and who was not let go in time.
+        let talked = self.call.filter(|_| self.have.has_talked());
+        let found = key.as_ref().map(|key| key.call).or(self.have.kept);
+        let Some(call) = found.or(talked) else {
             return Want::Nothing;
         };
         self.have.kept = Some(call);

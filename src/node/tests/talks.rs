@@ -282,6 +282,33 @@ async fn an_agent_who_hung_up_while_nobody_looked_leaves_no_caller_alone_in_a_br
     scene.cluster.stop().await;
 }
 
+/// The bridge has gone as well, so that only the node's own memory tells that the two have talked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_whose_agent_hung_up_while_the_node_was_cut_off_does_not_join_anew() {
+    let scene = Scene::begin().await;
+    scene.b().faults.isolate(true);
+    scene.phone.hang_up();
+    until(&scene.b().sim, "the leg is gone", |sim| {
+        legs(sim).is_empty()
+    })
+    .await;
+    let url = scene.b().sim.ari_url();
+    let password = holdfast_ari::Secret::new("secret");
+    let outsider = holdfast_ari::AriConfig::new(&url, "holdfast", password, "outsider").unwrap();
+    let outsider = holdfast_ari::AriClient::new(&outsider).unwrap();
+    for bridge in outsider.bridges().await.unwrap() {
+        outsider.destroy_bridge(&bridge.id).await.unwrap();
+    }
+    scene.given_up().await;
+    scene.b().faults.heal();
+    let end = tokio::time::timeout(LONG, scene.talker.ended());
+    assert_eq!(end.await.expect("let go in time").by, EndedBy::Ari);
+    let (ends, joins) = ends_and_returns(scene.b(), "5550000");
+    assert_eq!((ends, joins.len()), (vec!["answered"], 1), "joined once");
+    scene.who_waits_is_served().await;
+    scene.cluster.stop().await;
+}
+
 /// Without a majority the replica may be old and nothing is written: who talks is seen in Asterisk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_a_restart_and_a_lost_event_socket_end_no_talk() {
