@@ -1,10 +1,10 @@
 //! Every caller who entered ends exactly once, and as lost only if his own Asterisk died or was out
 //! of reach of every node that could drive it.
 
-use super::{Findings, Violation};
+use super::{Findings, Violation, given_up};
 use crate::judge::history::{Channel, End};
 use crate::judge::ledger::Fate;
-use crate::judge::story::{Caller, Entered, Fault, Story, When};
+use crate::judge::story::{Caller, Entered, Story, When};
 use crate::judge::verdict::Limits;
 use holdfast_acd::Event;
 use holdfast_acd::call::Outcome;
@@ -32,14 +32,21 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
             let caller = id.clone();
             found.broken(closed, Violation::NeverEnded { caller }, &[&id.channel]);
         }
-        let last = story.log.calls_of(id).last();
-        let logged = last.and_then(|call| logged.get(call));
-        lost(story, limits, (id, caller, entered), logged, found);
+        // Who was given up and lives joins anew: then more than one call is his.
+        let calls = story.log.calls_of(id).iter();
+        let left: Vec<_> = calls.map(|call| logged.get(call)).collect();
+        for (when, how) in losses(story, limits, caller, &left) {
+            lost(story, limits, (id, entered), (when, how), found);
+        }
+        let logged = left.last().copied().flatten();
         if let (Some((when, end)), Some((_, outcome))) = (caller.ends.first(), logged) {
             // By way of the dialplan an agent may answer whose offer was withdrawn meanwhile, or whom
             // no node saw: then the log knows of no talk.
-            // Whoever was given up and lives asks to join anew, and may be refused: that is his end.
-            let anew = **outcome == Outcome::Lost && refused(story, id);
+            // Whoever was given up and lives asks to join anew, and may be refused: that is his end,
+            // also if another was decided that his node did not hear of.
+            let entered = entered.when.early();
+            let anew = refused(story, id)
+                && given_up::may_be(story, limits, &id.pbx, entered, when.late());
             if !anew && (caller.dialled.is_none() || **outcome != Outcome::Abandoned) {
                 differ(id, caller, (*when, end), outcome, found);
             }
@@ -77,13 +84,13 @@ fn goes_on(story: &Story, id: &Channel, caller: &Caller) -> bool {
     talks || standing.is_some_and(|(_, standing)| standing.waiting.contains(id))
 }
 
-fn lost(
+/// When and how this caller was lost, by what was seen of him and by each of his calls in the log.
+fn losses(
     story: &Story,
     limits: &Limits,
-    (id, caller, entered): (&Channel, &Caller, &Entered),
-    logged: Option<&(When, &Outcome)>,
-    found: &mut Findings,
-) {
+    caller: &Caller,
+    left: &[Option<&(When, &Outcome)>],
+) -> Vec<(When, String)> {
     let seen = caller.ends.first().and_then(|(when, _)| {
         let since = when.early().saturating_sub(limits.failover_ms);
         match Fate::of(caller) {
@@ -94,23 +101,22 @@ fn lost(
             _ => None,
         }
     });
-    let logged = logged.and_then(|(when, outcome)| {
-        (**outcome == Outcome::Lost).then(|| (*when, "lost in the log".to_owned()))
-    });
-    let Some((when, how)) = seen.or(logged) else {
-        return;
-    };
+    let logged = left.iter().flatten();
+    let logged = logged.filter(|(_, outcome)| **outcome == Outcome::Lost);
+    let logged = logged.map(|(when, _)| (*when, "lost in the log".to_owned()));
+    seen.into_iter().chain(logged).collect()
+}
+
+/// Breaks the promise unless there was a cause.
+fn lost(
+    story: &Story,
+    limits: &Limits,
+    (id, entered): (&Channel, &Entered),
+    (when, how): (When, String),
+    found: &mut Findings,
+) {
     let from = entered.when.early();
-    let to = when.late().saturating_add(limits.clean_ms);
-    let cut = story
-        .faults
-        .iter()
-        .any(|fault| fault.cut.contains(&id.pbx) && fault.meets(from, when.late()));
-    // A node that the others did not hear for so long is given up, though it and its Asterisk live.
-    let apart = |fault: &Fault| fault.no_quorum && fault.targets.contains(&id.pbx);
-    let since = from.saturating_sub(limits.node_lost_ms);
-    let apart = story.fault_ms(since, when.late(), apart) >= limits.node_lost_ms;
-    if !cut && !apart && !story.died(&id.pbx, from, to) {
+    if !given_up::may_be(story, limits, &id.pbx, from, when.late()) {
         let caller = id.clone();
         found.broken(
             when,

@@ -20,6 +20,7 @@
 pub mod bridged_once;
 pub mod deadlines;
 pub mod ends_once;
+mod given_up;
 pub mod heals;
 pub mod one_driver;
 pub mod one_hand;

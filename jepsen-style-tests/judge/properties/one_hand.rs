@@ -3,8 +3,9 @@
 //! In the log this holds to the letter. At the phones the hanging up of one leg may overlap with the
 //! ringing of the next for a moment, longer for a leg of an epoch that is over; and nobody can hang
 //! up the leg of an Asterisk that no node reaches, nor a phone that an Asterisk was ringing which died.
-//! Two talks at once are never allowed.
+//! Two talks at once are allowed to an agent alone who was given up while he talked on.
 
+use super::given_up::FreedInTalk;
 use super::{Findings, Violation};
 use crate::judge::history::Channel;
 use crate::judge::log::Fold;
@@ -14,13 +15,14 @@ use holdfast_acd::Event;
 use std::collections::BTreeMap;
 
 pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
-    legs(story, limits, found);
-    talks(story, found);
+    let freed = FreedInTalk::of(story, limits);
+    legs(story, limits, &freed, found);
+    talks(story, &freed, found);
     hands(story, found);
 }
 
 /// By agent, and by whether it is the phone's own channel: one offer has one of either.
-fn legs(story: &Story, limits: &Limits, found: &mut Findings) {
+fn legs(story: &Story, limits: &Limits, freed: &FreedInTalk, found: &mut Findings) {
     let mut by_agent: BTreeMap<(&str, bool), Vec<(&Channel, &Leg)>> = BTreeMap::new();
     for (id, leg) in &story.legs {
         let of = (leg.agent.as_str(), leg.at_phone);
@@ -30,11 +32,11 @@ fn legs(story: &Story, limits: &Limits, found: &mut Findings) {
         found.judged(legs.len() as u64);
         legs.sort_by_key(|(_, leg)| leg.called.at_ms);
         for (place, (id, leg)) in legs.iter().enumerate() {
-            let until = ends(story, id, leg);
+            let until = freed.leg(leg, ends(story, id, leg));
             let later = legs[place + 1..].iter();
             for (other_id, other) in later.take_while(|(_, other)| other.called.late() < until) {
                 let from = other.called.late().max(leg.called.late());
-                let to = until.min(ends(story, other_id, other));
+                let to = until.min(freed.leg(other, ends(story, other_id, other)));
                 let pbx = |id: &Channel, leg: &Leg| leg.offer.map(|_| id.pbx.clone());
                 let cut = [pbx(id, leg), pbx(other_id, other)]
                     .iter()
@@ -81,7 +83,7 @@ fn allowed(
     }
 }
 
-fn talks(story: &Story, found: &mut Findings) {
+fn talks(story: &Story, freed: &FreedInTalk, found: &mut Findings) {
     let mut by_agent: BTreeMap<&str, Vec<(&Channel, &Talk)>> = BTreeMap::new();
     for (id, caller) in &story.callers {
         for talk in &caller.talks {
@@ -92,7 +94,7 @@ fn talks(story: &Story, found: &mut Findings) {
         found.judged(talks.len() as u64);
         talks.sort_by_key(|(_, talk)| talk.from.at_ms);
         for (place, (id, talk)) in talks.iter().enumerate() {
-            let until = talk.to.map_or(story.end_ms(), |to| to.early());
+            let until = freed.talk(story, talk);
             for (other_id, other) in &talks[place + 1..] {
                 if id != other_id && other.from.late() < until {
                     let violation = Violation::TwoTalks {
