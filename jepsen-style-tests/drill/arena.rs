@@ -182,6 +182,19 @@ impl Arena {
         Ok(())
     }
 
+    /// Waits until the slowest of a node's last fsyncs took so long, by its own figures.
+    pub async fn syncs_slowly(&self, name: &str, at_least: Duration) -> Result<(), LabError> {
+        let api = self.api(name).await;
+        let what = format!("slow fsyncs of {name}");
+        let slow = until(&what, async || {
+            let asked = tokio::time::timeout(ASK_WITHIN, api.get("/v1/cluster")).await;
+            let slowest = asked.ok()?.ok()?["fsync_p99_us"].as_u64()?;
+            (Duration::from_micros(slowest) >= at_least).then_some(())
+        });
+        slow.await
+            .map_err(|why| LabError::NoEffect(why.to_string()))
+    }
+
     /// SIGTERM to a node's process; returns when it has ended.
     pub async fn terminate(&self, name: &str) -> Result<(), LabError> {
         signal(self.pid(name).await?, Signal::SIGTERM)?;

@@ -145,3 +145,16 @@ fn met(rules: &str) -> Result<(), LabError> {
         "a rule of the packet filter met nothing: {rules}"
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::met;
+
+    #[test]
+    fn a_rule_that_met_no_packet_is_told() {
+        let rules = |packets| format!("tcp counter packets {packets} bytes 0 drop");
+        assert!(met(&rules(0)).is_err());
+        assert!(met("").is_err(), "nothing was listed");
+        assert!(met(&[rules(0), rules(10)].join("\n")).is_ok());
+    }
+}

@@ -4,6 +4,7 @@ use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 use crate::drill::cgroup::Group;
 use crate::lab::LabError;
+use std::time::Duration;
 
 /// The disk of a node is full.
 pub fn full(arena: &mut Arena) -> Strike<'_> {
@@ -89,6 +90,7 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
         let pid = arena.pid(name).await?;
         let group = Group::slow_disk(pid, &device, 20)?;
         arena.note(format!("the disk of {name} does 20 writes a second"));
+        arena.syncs_slowly(name, Duration::from_millis(50)).await?;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("the disk of {name} is fast again"));

@@ -65,3 +65,17 @@ fn waited(bucket: &str) -> Result<(), LabError> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::waited;
+
+    #[test]
+    fn a_slow_link_for_which_nothing_waited_is_told() {
+        let bucket =
+            |waited| format!("Sent 80 bytes 1 pkt (dropped 0, overlimits {waited} requeues 0)");
+        assert!(waited(&bucket(0)).is_err());
+        assert!(waited("qdisc noqueue 0: root refcnt 2").is_err());
+        assert!(waited(&bucket(12)).is_ok());
+    }
+}

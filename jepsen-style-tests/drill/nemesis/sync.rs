@@ -3,6 +3,7 @@
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
 use crate::drill::tools::strace;
+use std::time::Duration;
 
 const SYNCS: &str = "fdatasync,fsync";
 
@@ -44,7 +45,9 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
         arena.note(format!(
             "each fdatasync and fsync of {name} takes 200 ms more"
         ));
-        inject(arena, name, format!("{SYNCS}:delay_enter=200000")).await
+        let healing = inject(arena, name, format!("{SYNCS}:delay_enter=200000")).await?;
+        arena.syncs_slowly(name, Duration::from_millis(200)).await?;
+        Ok(healing)
     })
 }
 
