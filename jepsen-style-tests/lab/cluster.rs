@@ -467,7 +467,8 @@ impl Cluster {
     /// Where the other nodes reach a node.
     pub fn raft_addr(&self, name: &str) -> SocketAddr {
         let index = self.sites.iter().position(|site| site.name == name);
-        self.place.addr(index.expect("the lab has this site"), self.raft)
+        self.place
+            .addr(index.expect("the lab has this site"), self.raft)
     }
 
     /// Removes everything that a dead node has kept.

@@ -64,6 +64,8 @@ struct Inner {
     faults: WayFaults,
     serial: u64,
     inbound: BTreeMap<(u64, u64), In>,
+    /// What the others last sent by a trunk arrives then; what they send later arrives no sooner.
+    trunk_due: u64,
     outbound: BTreeMap<(u64, u64), Out>,
     answers: BTreeMap<u64, oneshot::Sender<Result<Answer, NoAnswer>>>,
     conns: BTreeMap<u64, Conn>,
@@ -116,6 +118,7 @@ impl Asterisk {
             faults: WayFaults::default(),
             serial: JUDGE,
             inbound: BTreeMap::new(),
+            trunk_due: 0,
             outbound: BTreeMap::new(),
             answers: BTreeMap::new(),
             conns: BTreeMap::new(),
@@ -265,7 +268,12 @@ impl Inner {
     }
 
     fn arrives(&mut self, what: In) {
-        let due = self.book.clock.now() + self.latency();
+        let mut due = self.book.clock.now() + self.latency();
+        if let In::Trunk(..) = what {
+            // A CANCEL never comes before its INVITE: it waits for a provisional response.
+            due = due.max(self.trunk_due);
+            self.trunk_due = due;
+        }
         let serial = self.next_serial();
         self.inbound.insert((due, serial), what);
     }
