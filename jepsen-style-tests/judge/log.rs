@@ -333,7 +333,8 @@ impl Fold {
                 let new = (node.to_string(), Sight::Down);
                 self.pbxes.insert(pbx.to_string(), new);
             }
-            Event::PbxDown { pbx, .. } => {
+            // Who was given up has to compare, too: that his node answers is not enough.
+            Event::PbxDown { pbx, .. } | Event::NodeLost { pbx, .. } => {
                 if let Some(it) = self.pbxes.get_mut(pbx.as_str()) {
                     it.1 = Sight::Down;
                 }
