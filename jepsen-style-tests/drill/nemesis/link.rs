@@ -35,9 +35,9 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
         crate::lab::hosts::require("tc", "iproute2")?;
         let host = arena.anyone();
         arena.aim(&[host]);
-        arena.note(format!("{host} sends 64 kbit/s over the switch"));
+        arena.note(format!("{host} sends 32 kbit/s over the switch"));
         let bucket = [
-            "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "3200",
+            "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "32kbit", "burst", "3200",
             "latency", "2s",
         ];
         arena.hosts.on(host, "tc", &bucket)?;

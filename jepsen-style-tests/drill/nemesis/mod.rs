@@ -193,7 +193,7 @@ pub const ALL: &[Nemesis] = &[
     Nemesis {
         name: "slow-link",
         number: "N6",
-        does: "a node sends 64 kbit/s",
+        does: "a node sends 32 kbit/s",
         needs: PLAIN,
         no_quorum: false,
         costs_data: false,
