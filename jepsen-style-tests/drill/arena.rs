@@ -42,6 +42,8 @@ pub struct Arena {
     pub witness: Witness,
     /// Nodes that the fault now on is aimed at.
     pub targets: BTreeSet<&'static str>,
+    /// All that were aimed at so far.
+    pub struck: BTreeSet<&'static str>,
     pub disks: Disks,
     /// How long a fault lasts, least and most.
     pub hold: (Duration, Duration),
@@ -132,6 +134,7 @@ impl Arena {
     /// The fault now on is aimed at these nodes: they, and so their Asterisks, may be out of reach.
     pub fn aim(&mut self, names: &[&'static str]) {
         self.targets.extend(names);
+        self.struck.extend(names);
     }
 
     /// SIGKILL to a node's process.
@@ -287,6 +290,11 @@ impl Chronicle {
     /// Whether an Asterisk is down.
     pub fn is_down(&self, name: &str) -> bool {
         self.lock().down.contains(name)
+    }
+
+    /// Whether any Asterisk died since.
+    pub fn any_died_since(&self, since_ms: u64) -> bool {
+        self.lock().dead.iter().any(|(_, at)| *at >= since_ms)
     }
 
     /// Whether an Asterisk died since.

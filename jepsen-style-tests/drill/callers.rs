@@ -44,7 +44,7 @@ pub struct Habits {
 pub enum End {
     /// As the telephone was told.
     Told(CallEnd),
-    /// The Asterisk died.
+    /// The Asterisk died, his own or that of the agent to whom he was just being put through.
     Lost,
 }
 
@@ -257,8 +257,14 @@ async fn follow(
         }
         _ => None,
     };
+    let status = status.flatten();
+    let dropped = end == Some(End::Told(CallEnd::ByPbx)) && status.is_none();
+    let end = match dropped && chronicle.any_died_since(placed_ms) {
+        true => Some(End::Lost),
+        false => end,
+    };
     if let Some(call) = lock(&calls).get_mut(&number) {
-        call.status = status.flatten();
+        call.status = status;
         call.ended = end.map(|end| (chronicle.now_ms(), end));
     }
 }

@@ -229,6 +229,7 @@ impl Stage<'_> {
             seen: seen.clone(),
             witness: witness.clone(),
             targets: BTreeSet::new(),
+            struck: BTreeSet::new(),
             disks,
             hold: plan.hold,
         };
@@ -423,10 +424,11 @@ impl Stage<'_> {
         let (ledger, mut violations) = Ledger::enter(&callers.calls(), &talks);
         violations.extend(cluster.oracle.faults());
         violations.extend(settle::logs(&cluster));
-        // The phone of a dead Asterisk goes on with a call that is none any more.
+        // The phone of a dead Asterisk goes on with a call that is none any more, and nobody hangs up
+        // one that was answered while its node died. The judge knows when; here they do not count.
         let alive = |phone: &&Phone| {
             let home = AGENTS.iter().find(|(agent, _)| *agent == phone.number());
-            home.is_none_or(|(_, home)| !arena.chronicle.died_since(home, 0))
+            home.is_none_or(|(_, home)| !arena.struck.contains(home))
         };
         for phone in phones
             .iter()
