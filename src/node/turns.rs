@@ -83,7 +83,7 @@ impl Turn {
 async fn give(mut line: mpsc::Receiver<Place>, asked: watch::Sender<bool>) {
     while let Some(Place { come, over }) = line.recv().await {
         let (asks, asking) = oneshot::channel();
-        // An error of the first or the last: it is gone.
+        // Who is gone meanwhile asks nothing, and the next one has its turn.
         if come.send(asks).is_ok() && matches!(timeout(EACH, asking).await, Ok(Ok(()))) {
             asked.send_replace(true);
             // Over by its drop: at the latest when its proposal is given up.
