@@ -170,7 +170,8 @@ impl Arena {
     /// or it says that it cannot go on. A fault that has no effect shows nothing.
     pub async fn stops(&self, name: &str) -> Result<(), LabError> {
         let api = self.api(name).await;
-        until(&format!("node {name} stops"), async || {
+        let what = format!("node {name} stops");
+        let stops = until(&what, async || {
             let mut cluster = self.cluster.write().await;
             let process = &mut cluster.site_mut(name).process;
             process.forget_if_ended();
@@ -179,8 +180,10 @@ impl Arena {
             let asked = tokio::time::timeout(ASK_WITHIN, api.send("GET", "/livez", None)).await;
             let broken = asked.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status != 200));
             (ended || broken).then_some(())
-        })
-        .await?;
+        });
+        stops
+            .await
+            .map_err(|why| LabError::NoEffect(why.to_string()))?;
         self.note(format!("{name} has stopped working"));
         Ok(())
     }

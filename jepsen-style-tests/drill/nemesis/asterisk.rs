@@ -49,19 +49,17 @@ pub fn pause(arena: &mut Arena) -> Strike<'_> {
         let cluster = arena.cluster.read().await;
         let pbx = &cluster.site(name).pbx;
         pbx.pause()?;
-        if pbx.answers(STANDS_FOR).await {
-            return Err(LabError::NoEffect(format!(
-                "Asterisk {name} goes on answering"
-            )));
-        }
-        Ok(Healing::by(move |arena| {
+        let stands = !pbx.answers(STANDS_FOR).await;
+        let effect = met(stands, || format!("Asterisk {name} goes on answering"));
+        let healing = Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("Asterisk {name} goes on"));
                 arena.cluster.read().await.site(name).pbx.resume()?;
                 arena.witness.asterisk(name, AsteriskSaw::GoesOn);
                 Ok(())
             })
-        }))
+        });
+        Ok(healing.and_tell(effect))
     })
 }
 

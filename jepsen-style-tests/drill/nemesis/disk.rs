@@ -13,13 +13,14 @@ pub fn full(arena: &mut Arena) -> Strike<'_> {
         arena.aim(&[name]);
         arena.note(format!("the disk of {name} is full"));
         arena.disks.fill(name)?;
-        arena.stops(name).await?;
-        Ok(Healing::by(move |arena| {
+        let effect = arena.stops(name).await;
+        let healing = Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("the disk of {name} has room again"));
                 arena.disks.empty(name)
             })
-        }))
+        });
+        Ok(healing.and_tell(effect))
     })
 }
 
@@ -30,15 +31,16 @@ pub fn read_only(arena: &mut Arena) -> Strike<'_> {
         arena.aim(&[name]);
         arena.note(format!("the disk of {name} is read-only"));
         arena.disks.read_only(name, true)?;
-        arena.stops(name).await?;
-        Ok(Healing::by(move |arena| {
+        let effect = arena.stops(name).await;
+        let healing = Healing::by(move |arena| {
             Box::pin(async move {
                 // A disk can be mounted anew only when nobody uses it.
                 arena.kill(name).await;
                 arena.note(format!("the disk of {name} can be written again"));
                 arena.disks.read_only(name, false)
             })
-        }))
+        });
+        Ok(healing.and_tell(effect))
     })
 }
 
@@ -90,12 +92,13 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
         let pid = arena.pid(name).await?;
         let group = Group::slow_disk(pid, &device, 20)?;
         arena.note(format!("the disk of {name} does 20 writes a second"));
-        arena.syncs_slowly(name, Duration::from_millis(50)).await?;
-        Ok(Healing::by(move |arena| {
+        let effect = arena.syncs_slowly(name, Duration::from_millis(50)).await;
+        let healing = Healing::by(move |arena| {
             Box::pin(async move {
                 arena.note(format!("the disk of {name} is fast again"));
                 group.end()
             })
-        }))
+        });
+        Ok(healing.and_tell(effect))
     })
 }

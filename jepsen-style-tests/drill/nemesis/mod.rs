@@ -44,6 +44,17 @@ impl Healing {
         Healing::by(|_| Box::pin(async { Ok(()) }))
     }
 
+    /// The same, and when it is done it tells what the strike made of it: one without an effect has to
+    /// be healed as well.
+    pub fn and_tell(self, effect: Result<(), LabError>) -> Healing {
+        Healing::by(move |arena| {
+            Box::pin(async move {
+                self.heal(arena).await?;
+                effect
+            })
+        })
+    }
+
     /// Does it.
     pub async fn heal(self, arena: &mut Arena) -> Result<(), LabError> {
         (self.0)(arena).await

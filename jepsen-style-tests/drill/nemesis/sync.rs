@@ -16,8 +16,7 @@ pub fn kill(arena: &mut Arena) -> Strike<'_> {
         arena.note(format!("{name} will die in its {nth}. fdatasync from now"));
         let rule = format!("fdatasync:signal=SIGKILL:when={nth}");
         let healing = inject(arena, name, rule).await?;
-        arena.stops(name).await?;
-        Ok(healing)
+        Ok(healing.and_tell(arena.stops(name).await))
     })
 }
 
@@ -32,8 +31,7 @@ pub fn fail(arena: &mut Arena) -> Strike<'_> {
         ));
         let rule = format!("fdatasync:error=EIO:when={nth}+");
         let healing = inject(arena, name, rule).await?;
-        arena.stops(name).await?;
-        Ok(healing)
+        Ok(healing.and_tell(arena.stops(name).await))
     })
 }
 
@@ -46,8 +44,8 @@ pub fn slow(arena: &mut Arena) -> Strike<'_> {
             "each fdatasync and fsync of {name} takes 200 ms more"
         ));
         let healing = inject(arena, name, format!("{SYNCS}:delay_enter=200000")).await?;
-        arena.syncs_slowly(name, Duration::from_millis(200)).await?;
-        Ok(healing)
+        let effect = arena.syncs_slowly(name, Duration::from_millis(200)).await;
+        Ok(healing.and_tell(effect))
     })
 }
 

@@ -18,9 +18,7 @@ pub fn torn(arena: &mut Arena) -> Strike<'_> {
         let name = arena.anyone();
         arena.aim(&[name]);
         arena.note(format!("the next write of {name} to its log is torn"));
-        spoil(arena, name, "torn").await?;
-        arena.stops(name).await?;
-        Ok(Healing::none())
+        spoil(arena, name, "torn").await
     })
 }
 
@@ -33,9 +31,10 @@ pub fn flip(arena: &mut Arena) -> Strike<'_> {
         arena.note(format!(
             "the next write of {name} to its log has a wrong bit"
         ));
-        spoil(arena, name, "flip").await?;
+        let met = order(arena, name, "flip").await;
         Ok(Healing::by(move |arena| {
             Box::pin(async move {
+                met?;
                 // It may have stopped by itself when it read that entry.
                 arena.note(format!("SIGKILL to {name}, which must find the damage"));
                 arena.kill(name).await;
@@ -51,14 +50,21 @@ pub fn no_room(arena: &mut Arena) -> Strike<'_> {
         let name = arena.anyone();
         arena.aim(&[name]);
         arena.note(format!("the next write of {name} to its log finds no room"));
-        spoil(arena, name, "enospc").await?;
-        arena.stops(name).await?;
-        Ok(Healing::none())
+        spoil(arena, name, "enospc").await
     })
 }
 
-/// Gives the order and waits until a write has met it.
-async fn spoil(arena: &Arena, name: &str, how: &str) -> Result<(), LabError> {
+/// Gives the order and waits until the node has stopped because of it.
+async fn spoil(arena: &Arena, name: &str, how: &str) -> Result<Healing, LabError> {
+    let effect = match order(arena, name, how).await {
+        Ok(()) => arena.stops(name).await,
+        missed => missed,
+    };
+    Ok(Healing::none().and_tell(effect))
+}
+
+/// Gives the order and waits until a write has met it; one that nothing met is taken back.
+async fn order(arena: &Arena, name: &str, how: &str) -> Result<(), LabError> {
     let control = {
         let cluster = arena.cluster.read().await;
         control(&cluster, name)
@@ -71,7 +77,12 @@ async fn spoil(arena: &Arena, name: &str, how: &str) -> Result<(), LabError> {
             what: control.display().to_string(),
             source,
         })?;
-    until_true("a write that is spoilt", || !control.exists()).await
+    let met = until_true("a write that is spoilt", || !control.exists()).await;
+    match (met, std::fs::remove_file(&control)) {
+        (Err(why), Ok(())) => Err(LabError::NoEffect(why.to_string())),
+        // Met, perhaps just now.
+        _ => Ok(()),
+    }
 }
 
 /// Where a node's library looks for orders.
