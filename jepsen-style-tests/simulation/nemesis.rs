@@ -13,7 +13,7 @@ use holdfast_drills::judge::history::{AsteriskSaw, FaultSaw, NodeSaw, Seen};
 use holdfast_raft::sim::Keep;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,8 +151,14 @@ impl Nemesis {
                     ground.watch.node(&ground.hosts[at].name, NodeSaw::Resumed);
                 }
                 End::Join(links) => ground.board.set_faults(|faults| {
-                    for link in links {
-                        faults.cut.remove(&link);
+                    // Another fault may have cut them as well.
+                    let cut = self.ends.values().filter_map(|end| match end {
+                        End::Join(links) => Some(links),
+                        _ => None,
+                    });
+                    let cut: BTreeSet<_> = cut.flatten().collect();
+                    for link in links.iter().filter(|link| !cut.contains(link)) {
+                        faults.cut.remove(link);
                     }
                 }),
                 End::GoodNetwork => ground.board.set_faults(|faults| {
