@@ -11,6 +11,7 @@ mod stage;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use holdfast_drills::lab::process;
 
@@ -29,6 +30,9 @@ usage: bench-dispatch [--raw FILE] [--quick] [--cases one,four,announced,extreme
 
 HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.
 It needs the testbed (make asterisk).";
+
+/// A part of `make bench` ends within ten minutes; what it has started ends with it.
+const WHOLE_MAX: Duration = Duration::from_secs(590);
 
 struct Asked {
     raw: Option<PathBuf>,
@@ -89,9 +93,16 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let runtime = runtime.expect("the system gives a program two threads");
-    match runtime.block_on(run(&asked)) {
-        Ok(faultless) if faultless => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+    let whole = async { tokio::time::timeout(WHOLE_MAX, run(&asked)).await };
+    let late = || {
+        format!(
+            "not done in {} s, ask for fewer rounds",
+            WHOLE_MAX.as_secs()
+        )
+    };
+    match runtime.block_on(whole).unwrap_or_else(|_| Err(late())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("bench-dispatch: {why}");
             ExitCode::FAILURE

@@ -60,11 +60,11 @@ pub fn markdown(cases: &[&'static Case], turns: &[Turn], about: &str) -> String 
         }
         let verdict = match medians[..] {
             [Some(theirs), Some(ours)] => format!(
-                "{theirs} ms and {ours} ms: app_queue takes {:.1} times as long",
-                theirs as f64 / ours.max(1) as f64
+                "{theirs} ms with app_queue and {ours} ms with Holdfast, {}",
+                ratio(theirs, ours)
             ),
             [None, Some(ours)] => format!(
-                "{ours} ms; app_queue never called a free agent again within {} s",
+                "{ours} ms with Holdfast; app_queue called no free agent again within {} s",
                 case.limit_s
             ),
             _ => "nothing to compare: too few calls".to_owned(),
@@ -72,7 +72,7 @@ pub fn markdown(cases: &[&'static Case], turns: &[Turn], about: &str) -> String 
         // Writing to a text does not fail.
         let _ = writeln!(
             verdicts,
-            "- `{}`, {}: medians {verdict}.",
+            "- `{}`, {}: {verdict} (medians).",
             case.name, case.title
         );
     }
@@ -111,6 +111,16 @@ fn row(text: &mut String, case: &Case, system: System, round: &str, it: &Figures
         it.overtaken_by_answer,
         it.worst_by_answer,
     );
+}
+
+/// Who is slower, and how much; a time below the clock's step counts as one.
+fn ratio(theirs: i64, ours: i64) -> String {
+    let (theirs, ours) = (theirs.max(1) as f64, ours.max(1) as f64);
+    if theirs >= ours {
+        format!("so app_queue takes {:.1} times as long", theirs / ours)
+    } else {
+        format!("so Holdfast takes {:.1} times as long", ours / theirs)
+    }
 }
 
 fn first(load: &str) -> &str {
