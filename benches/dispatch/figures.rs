@@ -22,6 +22,9 @@ pub struct Figures {
     /// Callers for whom a later one's agent was called sooner, and the most who did so to one caller.
     pub overtaken_by_offer: usize,
     pub worst_by_offer: usize,
+    /// For each of these callers, how much sooner the first of those was called: a few milliseconds
+    /// are two agents called at once.
+    pub lead: Vec<i64>,
     /// The same by who talked first, which the phones have a part in.
     pub overtaken_by_answer: usize,
     pub worst_by_answer: usize,
@@ -58,11 +61,19 @@ impl Figures {
         let calls = calls(moments, talks, &legs);
         let (overtaken_by_offer, worst_by_offer) = overtaken(&calls, |call| call.offered);
         let (overtaken_by_answer, worst_by_answer) = overtaken(&calls, |call| call.answered);
+        let lead = calls.iter().filter_map(|call| {
+            let later = calls.iter().filter(|other| other.joined > call.joined);
+            let first = later.map(|other| other.offered).min()?;
+            // Who was not called at all waited until the end.
+            (first < call.offered).then(|| call.offered.min(end) - first)
+        });
+        let lead: Vec<i64> = lead.collect();
         let mut figures = Figures {
             callers,
             served: calls.iter().filter(|call| call.answered < i64::MAX).count(),
             overtaken_by_offer,
             worst_by_offer,
+            lead,
             overtaken_by_answer,
             worst_by_answer,
             ..Figures::default()
@@ -110,6 +121,7 @@ impl Figures {
         self.arrival_to_leg.extend(&other.arrival_to_leg);
         self.overtaken_by_offer += other.overtaken_by_offer;
         self.worst_by_offer = self.worst_by_offer.max(other.worst_by_offer);
+        self.lead.extend(&other.lead);
         self.overtaken_by_answer += other.overtaken_by_answer;
         self.worst_by_answer = self.worst_by_answer.max(other.worst_by_answer);
     }
@@ -236,6 +248,7 @@ mod tests {
         assert!(figures.still_free.is_empty(), "nobody is left in line");
         let passed = (figures.overtaken_by_offer, figures.worst_by_offer);
         assert_eq!(passed, (1, 1));
+        assert_eq!(figures.lead, [340]);
         assert_eq!(figures.overtaken_by_answer, 1);
     }
 

@@ -16,7 +16,7 @@ pub fn raw(turn: &Turn) -> Value {
         "callers": figures.callers, "served": figures.served,
         "free_to_leg_ms": figures.free_to_leg, "still_free_ms": figures.still_free,
         "arrival_to_leg_ms": figures.arrival_to_leg,
-        "overtaken_by_offer": figures.overtaken_by_offer, "worst_by_offer": figures.worst_by_offer,
+        "overtaken_by_offer": figures.overtaken_by_offer, "worst_by_offer": figures.worst_by_offer, "lead_ms": figures.lead,
         "overtaken_by_answer": figures.overtaken_by_answer, "worst_by_answer": figures.worst_by_answer,
         "load_before": turn.load_before, "load_after": turn.load_after, "faults": turn.faults,
     })
@@ -35,8 +35,8 @@ pub fn markdown(cases: &[&'static Case], turns: &[Turn], about: &str) -> String 
          `arrival` from the caller's `Queue()` or `Stasis()` to the leg created.\n\n",
         TALK_MS.0, TALK_MS.1
     );
-    text += "| case | system | round | served | n | median | p90 | p99 | max | still free at the end | overtaken by call (worst) | by answer (worst) | load before, after |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+    text += "| case | system | round | served | n | median | p90 | p99 | max | still free at the end | overtaken by call (worst) | called how much too late, at most | by answer (worst) | load before, after |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
     let mut verdicts = String::new();
     for case in cases {
         let mut medians = Vec::new();
@@ -96,7 +96,7 @@ fn row(text: &mut String, case: &Case, system: System, round: &str, it: &Figures
     };
     let _ = writeln!(
         text,
-        "| {} | {} | {round} | {} of {} | {} | {} | {} | {} | {} | {still} | {} ({}) | {} ({}) | {load} |",
+        "| {} | {} | {round} | {} of {} | {} | {} | {} | {} | {} | {still} | {} ({}) | {} | {} ({}) | {load} |",
         case.name,
         system.name(),
         it.served,
@@ -108,6 +108,7 @@ fn row(text: &mut String, case: &Case, system: System, round: &str, it: &Figures
         at(100),
         it.overtaken_by_offer,
         it.worst_by_offer,
+        it.lead.iter().max().map_or("-".to_owned(), i64::to_string),
         it.overtaken_by_answer,
         it.worst_by_answer,
     );
