@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: demo test test-simulation test-costs simulate drill soak verify fix tools fuzz-tools fuzz fuzz-build schemathesis asterisk build clean
+.PHONY: demo test test-simulation test-costs simulate drill soak bench verify fix tools fuzz-tools fuzz fuzz-build schemathesis asterisk build clean
 
 demo:
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
@@ -58,6 +58,12 @@ soak: build-drill
 .PHONY: build-drill
 build-drill:
 	@$(CARGO) build --locked --quiet -p holdfast -p holdfast-drills --bins
+
+# Side by side with others, one page in benches/runs (benches/README.md); for a quiet machine.
+# make bench ONLY=dispatch runs one part, QUICK=1 only shows that the parts run.
+bench:
+	$(CARGO) run --locked --quiet --manifest-path benches/Cargo.toml --target-dir target --bin page -- \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
 
 verify:
 	$(CARGO) fmt --all --check

@@ -64,11 +64,13 @@ fn repository() -> PathBuf {
 }
 
 impl RealAsterisk {
-    /// Writes its folder, starts it and waits until ARI answers.
+    /// Writes its folder, starts it and waits until ARI answers. With the text of a queues.conf it
+    /// has app_queue too.
     pub async fn start(
         block: Block,
         name: &str,
         folder: PathBuf,
+        app_queue: Option<&str>,
     ) -> Result<RealAsterisk, LabError> {
         let testbed = testbed().await?;
         let ip = block.pbx(name);
@@ -86,6 +88,7 @@ impl RealAsterisk {
             folder: &folder,
             root: &root,
             repository: &repository,
+            app_queue,
         })?;
         let proxy = Proxy::before(&block, name, SocketAddr::from((ip, HTTP_PORT))).await?;
         let mut pbx = RealAsterisk {

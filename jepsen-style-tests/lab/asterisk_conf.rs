@@ -15,6 +15,7 @@
 //! | `fast` | `Answer(,i)`, then Stasis |
 //! | `short` | `q-support` with an absolute timeout of 2 s |
 //! | `lua` | the queue `support` by the shipped extensions.lua |
+//! | `aq-NAME` | Asterisk's own queue NAME, where a lab has asked for app_queue |
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -42,6 +43,8 @@ pub struct Place<'a> {
     pub root: &'a Path,
     /// The repository.
     pub repository: &'a Path,
+    /// The queues.conf of app_queue, where that is loaded too: to be compared with, never for drills.
+    pub app_queue: Option<&'a str>,
 }
 
 /// Writes the whole folder.
@@ -77,7 +80,7 @@ pub fn write(place: &Place) -> Result<(), LabError> {
 fn files(place: &Place) -> Vec<(&'static str, String)> {
     let mut files = vec![
         ("asterisk.conf", asterisk(place)),
-        ("modules.conf", MODULES.into()),
+        ("modules.conf", modules(place)),
         (
             "logger.conf",
             "[general]\n[logfiles]\nfull => notice,warning,error,verbose\n".into(),
@@ -123,7 +126,13 @@ ring=440+480/2000,0/4000
         "sorcery.conf",
     ];
     files.extend(empty.map(|name| (name, String::new())));
+    files.extend(place.app_queue.map(|text| ("queues.conf", text.to_owned())));
     files
+}
+
+fn modules(place: &Place) -> String {
+    let more = place.app_queue.map_or("", |_| "load = app_queue.so\n");
+    format!("{MODULES}{more}")
 }
 
 fn asterisk(place: &Place) -> String {
@@ -217,7 +226,7 @@ exten => quiet,1,Answer()
 exten => fast,1,Answer(,i)
  same => n,Stasis({APP},fast)
 exten => lua,1,Goto(lab-lua,support,1)
-
+{app_queue}
 [lab-after]
 exten => s,1,Set(GLOBAL(HF_${{CALLERID(num)}})=${{QUEUESTATUS}})
  same => n,Set(GLOBAL(HFX_${{CALLERID(num)}})=wait=${{QUEUEWAIT}}:position=${{QUEUEPOSITION}}:abandoned=${{ABANDONED}}:member=${{MEMBERINTERFACE}})
@@ -230,6 +239,10 @@ include => holdfast-agent-codes
 include => lab-in
 "#,
         shipped = shipped.display(),
+        app_queue = match place.app_queue {
+            Some(_) => "exten => _aq-.,1,Answer(,i)\n same => n,Queue(${EXTEN:3})\n",
+            None => "",
+        },
     )
 }
 

@@ -145,6 +145,11 @@ impl Cluster {
         Cluster::at(lab, Place::new(), nodes, None).await
     }
 
+    /// The same with three nodes, at the Asterisks of this lab.
+    pub async fn prepare_in(lab: Lab) -> Cluster {
+        Cluster::at(lab, Place::new(), NAMES.len(), None).await
+    }
+
     /// The same, with each node and its Asterisk on a host of its own. Nodes reach their Asterisks
     /// by way of what can be cut.
     ///

@@ -11,6 +11,7 @@ mod asterisk;
 mod asterisk_conf;
 mod block;
 pub mod cluster;
+mod crowd;
 pub mod eventually;
 pub mod hosts;
 pub mod moments;
@@ -32,8 +33,9 @@ use std::time::Duration;
 
 use holdfast_ari::AriConfig;
 
-pub use asterisk::RealAsterisk;
+pub use asterisk::{RealAsterisk, testbed};
 pub use block::Block;
+pub use crowd::Crowd;
 pub use proxy::{Fault, PORT as PROXY_PORT, Proxy};
 pub use rtp::Heard;
 pub use sim::{SimCaller, SimPbx, SimPhone};
@@ -147,6 +149,7 @@ pub struct Lab {
     kind: Kind,
     block: Block,
     folder: PathBuf,
+    app_queue: Option<String>,
     /// Joined by trunks, each with each.
     sims: Mutex<Vec<holdfast_sim::SimAsterisk>>,
 }
@@ -164,8 +167,16 @@ impl Lab {
             kind,
             block,
             folder,
+            app_queue: None,
             sims: Mutex::default(),
         }
+    }
+
+    /// Lets its real Asterisks have their own queues too, by this queues.conf: what Holdfast is
+    /// compared with. They are dialled by `aq-NAME`.
+    pub fn with_app_queue(mut self, queues_conf: &str) -> Lab {
+        self.app_queue = Some(queues_conf.to_owned());
+        self
     }
 
     /// Starts the Asterisk of this name: `a`, `b` or `c`.
@@ -173,9 +184,9 @@ impl Lab {
         match self.kind {
             Kind::Real => {
                 let folder = self.folder.join(name);
-                Ok(Pbx::Real(
-                    RealAsterisk::start(self.block.clone(), name, folder).await?,
-                ))
+                let (block, queues) = (self.block.clone(), self.app_queue.as_deref());
+                let pbx = RealAsterisk::start(block, name, folder, queues).await?;
+                Ok(Pbx::Real(pbx))
             }
             Kind::Sim => {
                 let pbx = SimPbx::start(&self.block, name).await?;

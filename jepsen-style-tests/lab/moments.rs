@@ -17,6 +17,8 @@ pub enum What {
     Up,
     /// The dialplan reached `Stasis()`.
     Stasis,
+    /// The dialplan reached `Queue()`, which is Asterisk's own queue.
+    Queue,
     /// It is gone.
     Destroyed,
 }
@@ -42,7 +44,11 @@ pub(super) fn what(event: &Value) -> Option<What> {
         "ChannelCreated" => Some(What::Created),
         "ChannelDestroyed" => Some(What::Destroyed),
         "ChannelStateChange" if channel["state"] == "Up" => Some(What::Up),
-        "ChannelDialplan" if channel["dialplan"]["app_name"] == "Stasis" => Some(What::Stasis),
+        "ChannelDialplan" => match channel["dialplan"]["app_name"].as_str()? {
+            "Stasis" => Some(What::Stasis),
+            "Queue" => Some(What::Queue),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -232,3 +232,40 @@ pub fn phone(number: &str, habit: Habit, rtp_port: u16) -> String {
     text += "<label id=\"9\"/>\n<nop/>\n</scenario>\n";
     text
 }
+
+/// Callers of a crowd: INVITE, then they wait for the end.
+pub fn crowd(exten: &str, prefix: &str, rtp_port: u16) -> String {
+    let head = |method: &str, branch: &str, to_tag: &str| {
+        format!(
+            "{method} sip:{exten}@[remote_ip]:[remote_port] SIP/2.0\n\
+             Via: SIP/2.0/UDP [local_ip]:[local_port];branch=z9hG4bK-{branch}-[call_number]-[pid]\n\
+             From: <sip:{prefix}[call_number]@[local_ip]:[local_port]>;tag=[call_number]c\n\
+             To: <sip:{exten}@[remote_ip]:[remote_port]>{to_tag}\nCall-ID: [call_id]\n\
+             CSeq: 1 {method}\nContact: <sip:{prefix}[call_number]@[local_ip]:[local_port]>\n\
+             Max-Forwards: 70\n"
+        )
+    };
+    let invite = format!(
+        "{}Content-Type: application/sdp\nContent-Length: [len]\n\n{}",
+        head("INVITE", "invite", ""),
+        sdp(rtp_port)
+    );
+    let mut text =
+        String::from("<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\n<scenario name=\"crowd\">\n");
+    text += &message(&invite).replace("<send>", "<send retrans=\"500\">");
+    for status in [100, 180, 183] {
+        text += &format!("<recv response=\"{status}\" optional=\"true\"/>\n");
+    }
+    text += "<recv response=\"200\"/>\n";
+    text += &message(&format!(
+        "{}Content-Length: 0\n",
+        head("ACK", "ack", "[peer_tag_param]")
+    ));
+    text += "<recv request=\"BYE\"><action><log message=\"BYE\"/></action></recv>\n";
+    text += &message(
+        "SIP/2.0 200 OK\n[last_Via:]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\n[last_CSeq:]\n\
+         Content-Length: 0\n",
+    );
+    text += "</scenario>\n";
+    text
+}

@@ -32,14 +32,14 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> LabError {
 
 /// Where the processes of one Asterisk's callers and phones live.
 #[derive(Debug, Clone)]
-struct Site {
+pub(super) struct Site {
     folder: PathBuf,
-    pbx: SocketAddr,
-    block: Block,
+    pub pbx: SocketAddr,
+    pub block: Block,
 }
 
 impl Site {
-    fn of(pbx: &RealAsterisk) -> Site {
+    pub fn of(pbx: &RealAsterisk) -> Site {
         Site {
             folder: pbx.folder().join("sipp"),
             pbx: pbx.sip(),
@@ -50,20 +50,20 @@ impl Site {
 
 /// One sipp process.
 #[derive(Debug)]
-struct Sipp {
+pub(super) struct Sipp {
     child: Mutex<Child>,
     log: PathBuf,
     at: SocketAddr,
 }
 
 impl Sipp {
-    /// Starts sipp on `at` with this scenario; with a Call-ID for one call of its own, else for
-    /// all that come.
-    async fn start(
+    /// Starts sipp on `at` with this scenario; with `calls` it makes calls of its own, as these
+    /// arguments say, else it takes all that come.
+    pub async fn start(
         site: &Site,
         at: SocketAddr,
         text: &str,
-        call_id: Option<Vec<u8>>,
+        calls: &[OsString],
     ) -> Result<Sipp, LabError> {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         std::fs::create_dir_all(&site.folder).map_err(io("folder of sipp"))?;
@@ -89,16 +89,12 @@ impl Sipp {
             .arg(file("err"))
             .args(["-trace_msg", "-message_file"])
             .arg(file("msg"))
+            .args(calls)
             .env("TERM", "xterm")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true);
-        if let Some(id) = call_id {
-            command
-                .args(["-m", "1", "-cid_str"])
-                .arg(OsString::from_vec(id));
-        }
         let child = command.spawn().map_err(io("sipp"))?;
         let child = Mutex::new(child);
         Ok(Sipp {
@@ -109,7 +105,7 @@ impl Sipp {
     }
 
     /// What it has logged so far.
-    fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes)
             .lines()
@@ -217,7 +213,9 @@ impl RealCaller {
         }
         let text = scenario::caller(&spec, rtp.port());
         let started = Instant::now();
-        let sipp = Arc::new(Sipp::start(&site, at, &text, Some(call_id.clone())).await?);
+        let mut one = ["-m", "1", "-cid_str"].map(OsString::from).to_vec();
+        one.push(OsString::from_vec(call_id.clone()));
+        let sipp = Arc::new(Sipp::start(&site, at, &text, &one).await?);
         let mut timers = Vec::new();
         let mut plan: Vec<(u64, &str, String)> = Vec::new();
         for (ms, key) in &spec.dtmf {
@@ -384,7 +382,7 @@ impl RealPhone {
         let at = site.block.people_port();
         let rtp = Rtp::open(site.block.people_port()).await?;
         let text = scenario::phone(number, habit, rtp.port());
-        let sipp = Arc::new(Sipp::start(&site, at, &text, None).await?);
+        let sipp = Arc::new(Sipp::start(&site, at, &text, &[]).await?);
         sipp.wait_listening().await?;
         let rtp = Arc::new(Mutex::new(rtp));
         let speaker = tokio::spawn(speak_when_answered(
@@ -429,7 +427,7 @@ impl RealPhone {
             .unwrap_or_else(PoisonError::into_inner)
             .port();
         let text = scenario::phone(&self.number, habit, port);
-        self.sipp = Arc::new(Sipp::start(&self.site, self.at, &text, None).await?);
+        self.sipp = Arc::new(Sipp::start(&self.site, self.at, &text, &[]).await?);
         self.sipp.wait_listening().await?;
         let (sipp, rtp) = (self.sipp.clone(), self.rtp.clone());
         self.speaker = tokio::spawn(speak_when_answered(sipp, rtp, self.site.pbx.ip()));

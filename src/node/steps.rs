@@ -15,14 +15,18 @@ use holdfast_acd::call::Prompt;
 use holdfast_acd::command::FailCause;
 use holdfast_acd::{Attempt, CallId, Command};
 use holdfast_ari::{
-    AriError, CallerId, ChannelLookup, Context, Continue, Endpoint, EventSource, Exten,
+    AriClient, AriError, CallerId, ChannelLookup, Context, Continue, Endpoint, EventSource, Exten,
     HangupReason, MediaUri, MusicClass, Originate, Originated,
 };
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Requests for one leg before it counts as unreachable.
 const LEG_TRIES_MAX: u32 = 3;
+/// Between two requests to stop a playback, and how many: longer than a number is spoken.
+const STOP_EVERY: Duration = Duration::from_millis(50);
+const STOPS_MAX: u32 = 100;
 /// Failures in a row after which a step that only adds comfort is skipped.
 pub(crate) const SKIP_AFTER: u32 = 3;
 
@@ -121,7 +125,11 @@ impl Caller {
             }
             Step::StopPlayback => {
                 if let Some(playback) = self.have.playback.clone() {
-                    skip_gone(&ari.stop_playback(&playback.id).await)?;
+                    let stopped = ari.stop_playback(&playback.id).await;
+                    skip_gone(&stopped)?;
+                    if stopped.is_ok() {
+                        tokio::spawn(stop_until_gone(ari, playback.id.clone()));
+                    }
                     self.have.playback_finished(&playback.id);
                 }
             }
@@ -528,6 +536,18 @@ fn skip_gone(result: &Result<(), AriError>) -> Result<(), AriError> {
     match result {
         Err(error) if !error.is_gone() => Err(error.clone()),
         _ => Ok(()),
+    }
+}
+
+/// While a number is spoken Asterisk answers that the playback was stopped, and says all the rest, for
+/// which a bridge would have to wait. Asked again and again, it stops behind the number.
+async fn stop_until_gone(ari: AriClient, playback: String) {
+    for _ in 0..STOPS_MAX {
+        tokio::time::sleep(STOP_EVERY).await;
+        let stopped = ari.stop_playback(&playback).await;
+        if stopped.is_err_and(|error| error.is_gone()) {
+            return;
+        }
     }
 }
 

@@ -63,6 +63,37 @@ pub async fn trap_02_a_running_playback_blocks_commands_until_it_is_stopped(kind
     .await;
 }
 
+pub async fn trap_02_a_playback_that_speaks_a_number_is_stopped_behind_it(kind: Kind) {
+    let bench = Bench::start(kind).await;
+    let (_caller, channel) = bench.caller("5551001").await;
+    // Two seconds of a sound, five of a number, and nine of more sounds.
+    let mut prompts = vec!["sound:queue-thereare", "number:77777"];
+    prompts.extend(LONG);
+    let (prompt, prompts) = (id("prompt-1"), media(&prompts));
+    bench
+        .client
+        .play(&channel, &prompt, &prompts)
+        .await
+        .unwrap();
+    eventually("the number is spoken", || async {
+        let told = bench.pbx.raw("GET", "/playbacks/prompt-1").await;
+        told.unwrap().1.contains("\"media_uri\":\"number:")
+    })
+    .await;
+
+    let begun = Instant::now();
+    let mut stopped = 0;
+    while bench.client.stop_playback("prompt-1").await.is_ok() {
+        stopped += 1;
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "it is said to its end"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(stopped > 2, "{stopped} were enough");
+}
+
 fn started(event: &Event) -> Option<()> {
     matches!(event, Event::PlaybackStarted { .. }).then_some(())
 }

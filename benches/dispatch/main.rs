@@ -1,0 +1,175 @@
+//! Measures how soon agents and callers meet: Holdfast and app_queue in turn, on one real Asterisk,
+//! with the same callers and agents and the same listener. See `benches/README.md`.
+//!
+//! Figures are printed and not judged; what must never happen makes the program fail if Holdfast did it.
+
+mod cases;
+mod figures;
+mod section;
+mod stage;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use holdfast_drills::lab::process;
+
+use cases::{CASES, Case, QUICK, System};
+use stage::{Stage, Turn};
+
+const HELP: &str = "\
+Dispatch of Holdfast against app_queue: prints a section of the page in markdown.
+
+usage: bench-dispatch [--raw FILE] [--quick] [--cases one,four,announced,extreme,arrival] [--rounds N]
+
+  --raw FILE     write the raw figures there, one JSON object a line
+  --quick        one case with four callers, one round: under a minute
+  --cases LIST   these cases alone
+  --rounds N     turns of each system in each case, 1 to 5 (2: A B A B, within ten minutes)
+
+HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.
+It needs the testbed (make asterisk).";
+
+/// A part of `make bench` ends within ten minutes; what it has started ends with it.
+const WHOLE_MAX: Duration = Duration::from_secs(590);
+
+struct Asked {
+    raw: Option<PathBuf>,
+    cases: Vec<&'static Case>,
+    rounds: usize,
+}
+
+impl Asked {
+    /// `None` when help is asked for.
+    fn read(mut words: impl Iterator<Item = String>) -> Result<Option<Asked>, String> {
+        let mut asked = Asked {
+            raw: None,
+            cases: CASES.iter().collect(),
+            rounds: 2,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--quick" => {
+                    asked.cases = vec![&QUICK];
+                    asked.rounds = 1;
+                }
+                "--raw" => asked.raw = Some(value()?.into()),
+                "--cases" => {
+                    let find = |name: &str| {
+                        let found = CASES.iter().find(|case| case.name == name);
+                        found.ok_or(format!("there is no case {name:?}, see --help"))
+                    };
+                    asked.cases = value()?.split(',').map(find).collect::<Result<_, _>>()?;
+                }
+                "--rounds" => {
+                    let text = value()?;
+                    let number = text.parse().ok().filter(|it| (1..=5).contains(it));
+                    asked.rounds = number.ok_or(format!("--rounds {text} is not 1 to 5"))?;
+                }
+                _ => return Err(format!("{word} is not understood, see --help")),
+            }
+        }
+        Ok(Some(asked))
+    }
+}
+
+fn main() -> ExitCode {
+    let asked = match Asked::read(std::env::args().skip(1)) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprintln!("bench-dispatch: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("the system gives a program two threads");
+    let whole = async { tokio::time::timeout(WHOLE_MAX, run(&asked)).await };
+    let late = || {
+        format!(
+            "not done in {} s, ask for fewer rounds",
+            WHOLE_MAX.as_secs()
+        )
+    };
+    match runtime.block_on(whole).unwrap_or_else(|_| Err(late())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("bench-dispatch: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether nothing happened that must never happen.
+async fn run(asked: &Asked) -> Result<bool, String> {
+    let mut raw = match &asked.raw {
+        Some(path) => {
+            let file = std::fs::File::create(path);
+            Some(file.map_err(|error| format!("--raw {}: {error}", path.display()))?)
+        }
+        None => None,
+    };
+    let mut stage = Stage::open(&asked.cases).await;
+    let mut turns = Vec::new();
+    for case in &asked.cases {
+        for round in 1..=asked.rounds {
+            for system in System::ALL {
+                let turn = stage.turn(system, case, round).await;
+                eprintln!("{}", section::raw(&turn));
+                if let Some(file) = &mut raw {
+                    let line = writeln!(file, "{}", section::raw(&turn));
+                    line.map_err(|error| format!("the raw figures cannot be written: {error}"))?;
+                }
+                turns.push(turn);
+            }
+        }
+    }
+    drop(stage);
+    println!(
+        "{}",
+        section::markdown(&asked.cases, &turns, &about().await)
+    );
+    Ok(!told(&turns))
+}
+
+/// Tells what must never happen; whether Holdfast did any of it.
+fn told(turns: &[Turn]) -> bool {
+    let mut ours = false;
+    for turn in turns.iter().filter(|turn| !turn.faults.is_empty()) {
+        let (name, case) = (turn.system.name(), turn.case);
+        println!("FAULT of {name} in {case}: {}", turn.faults.join("; "));
+        ours |= turn.system == System::Holdfast;
+    }
+    ours
+}
+
+/// Which programs were compared.
+async fn about() -> String {
+    let testbed = holdfast_drills::lab::testbed().await;
+    let asterisk = testbed.map(|folder| folder.join("bin/asterisk"));
+    let asterisk = asterisk.map_or("Asterisk".to_owned(), |program| version(&program, "-V"));
+    let binary = process::binary();
+    let profile = binary.parent().and_then(|folder| folder.file_name());
+    format!(
+        "{asterisk} with its own app_queue; {}, built as `{}`.",
+        version(&binary, "--version"),
+        profile.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    )
+}
+
+fn version(program: &std::path::Path, word: &str) -> String {
+    let output = Command::new(program).arg(word).output();
+    let text = output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
+    let text = text.unwrap_or_default();
+    text.lines().next().unwrap_or("unknown version").to_owned()
+}

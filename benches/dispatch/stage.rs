@@ -1,0 +1,164 @@
+//! The stage: three nodes beside three real Asterisks, whose first has app_queue too, and the agents'
+//! phones; and one turn of one system on it.
+//!
+//! All callers and agents of both systems are at that first Asterisk, because app_queue knows no other.
+//! Both are heard by the same listener, an ARI application that is subscribed to everything.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use holdfast_drills::lab::cluster::Cluster;
+use holdfast_drills::lab::moments::Moment;
+use holdfast_drills::lab::oracle::Talk;
+use holdfast_drills::lab::{Crowd, Habit, Kind, Lab, Pbx, Phone};
+
+use tokio::task::JoinHandle;
+
+use crate::cases::{Case, System, holdfast_toml, queues_conf, talk_ms};
+use crate::figures::Figures;
+
+/// Where everybody is.
+const PBX: &str = "a";
+/// Between two looks at how many were served.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two looks at whether a phone was answered.
+const PHONE_EVERY: Duration = Duration::from_millis(40);
+/// Answers at once; when he hangs up, [`work`] says.
+const HABIT: Habit = Habit::Answer {
+    after_ms: 1,
+    talk_ms: None,
+};
+
+/// One turn: what it was and what came of it.
+pub struct Turn {
+    pub system: System,
+    pub case: &'static str,
+    pub round: usize,
+    pub figures: Figures,
+    pub load_before: String,
+    pub load_after: String,
+    /// What must never happen and did.
+    pub faults: Vec<String>,
+}
+
+/// All that runs.
+pub struct Stage {
+    cluster: Cluster,
+    agents: Vec<JoinHandle<()>>,
+    /// So that each caller has a number of his own.
+    turns: usize,
+}
+
+impl Stage {
+    /// Starts everything for these cases; agents are at work when it returns.
+    pub async fn open(cases: &[&'static Case]) -> Stage {
+        let lab = Lab::new(Kind::Real).expect("the lab finds a place");
+        let lab = lab.with_app_queue(&queues_conf(cases));
+        let cluster = Cluster::prepare_in(lab).await.begin().await;
+        cluster.apply(&holdfast_toml(cases)).await;
+        let most = cases.iter().map(|case| case.agents).max().unwrap_or(0);
+        let mut agents = Vec::new();
+        for system in System::ALL {
+            for (index, phone) in system.phones()[..most].iter().enumerate() {
+                let phone = cluster.phone(phone, PBX, HABIT).await;
+                agents.push(tokio::spawn(work(phone, index)));
+            }
+        }
+        for agent in &System::Holdfast.phones()[..most] {
+            cluster.login(agent).await;
+            cluster.available(agent).await;
+        }
+        Stage {
+            cluster,
+            agents,
+            turns: 0,
+        }
+    }
+
+    /// One system serves one case. The stage is empty before and after.
+    pub async fn turn(&mut self, system: System, case: &'static Case, round: usize) -> Turn {
+        self.quiet(case).await;
+        self.turns += 1;
+        let faults = self.cluster.oracle.faults().len();
+        let load_before = load();
+        let (begun, begun_ms) = (Instant::now(), now_ms());
+        let Pbx::Real(pbx) = &self.cluster.site(PBX).pbx else {
+            unreachable!("the stage has real Asterisks");
+        };
+        let (exten, prefix) = (system.exten(case), format!("6{:02}", self.turns));
+        let crowd = Crowd::call(pbx, &exten, &prefix, case.callers, case.every_ms);
+        let crowd = crowd.await.expect("a crowd can call");
+        let limit = Duration::from_secs(case.limit_s);
+        while crowd.served() < case.callers && begun.elapsed() < limit {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let end = now_ms();
+        let oracle = &self.cluster.oracle;
+        let mut moments: Vec<Moment> = oracle.moments();
+        moments.retain(|moment| (begun_ms..=end).contains(&moment.at_ms));
+        let mut talks: Vec<Talk> = oracle.talks();
+        talks.retain(|talk| (begun_ms..=end).contains(&talk.begun_ms));
+        let phones = &system.phones()[..case.agents];
+        let figures = Figures::of(&moments, &talks, phones, case.callers, end);
+        let load_after = load();
+        self.send_away().await;
+        Turn {
+            system,
+            case: case.name,
+            round,
+            figures,
+            load_before,
+            load_after,
+            faults: self.cluster.oracle.faults().split_off(faults),
+        }
+    }
+
+    /// Hangs up who is left.
+    async fn send_away(&self) {
+        for channel in self.cluster.oracle.callers_at(PBX).into_values() {
+            let path = format!("/channels/{channel}");
+            let answer = self.cluster.site(PBX).pbx.raw("DELETE", &path).await;
+            let (status, text) = answer.expect("asterisk answers");
+            // He may just have left by himself.
+            assert!(matches!(status, 204 | 404), "{path}: {status} {text}");
+        }
+        self.cluster.oracle.all_released().await;
+    }
+
+    /// Waits until nothing is left of any call and the agents are free.
+    async fn quiet(&self, case: &Case) {
+        let agents = &System::Holdfast.phones()[..case.agents];
+        self.cluster.quiet(case.name, agents).await;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.agents.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The person beside the phone: hangs up after a while, call after call.
+async fn work(phone: Phone, index: usize) {
+    let mut call = 0;
+    loop {
+        while phone.answered_calls() <= call {
+            tokio::time::sleep(PHONE_EVERY).await;
+        }
+        tokio::time::sleep(Duration::from_millis(talk_ms(index, call))).await;
+        call += 1;
+        if let Err(why) = phone.hang_up().await {
+            eprintln!("phone {} cannot hang up: {why}", phone.number());
+        }
+    }
+}
+
+/// The machine's load over 1, 5 and 15 minutes.
+pub fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
