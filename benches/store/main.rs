@@ -54,9 +54,9 @@ struct Args {
     /// Where each figure goes as a line of JSON.
     #[arg(long, value_name = "FILE")]
     raw: Option<PathBuf>,
-    /// Folder with bin/etcd and bin/redis-server, as benches/get-peers.sh prints it.
-    #[arg(long, value_name = "DIR", required = true)]
-    peers: Option<PathBuf>,
+    /// Folder with bin/etcd and bin/redis-server; by default where benches/get-peers.sh puts it.
+    #[arg(long, value_name = "DIR", default_value_os_t = peers())]
+    peers: PathBuf,
     /// Folder on the disk to measure on; a folder of this run's own is made in it and removed.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
@@ -117,7 +117,7 @@ async fn stopped() -> Error {
 
 async fn compare(args: Args) -> Result<(), Error> {
     let mut raw = Raw::create(args.raw.as_deref())?;
-    let programs = args.peers.unwrap_or_default().join("bin");
+    let programs = args.peers.join("bin");
     let etcd = version(&programs.join("etcd"), "etcd Version: ")?;
     let redis = version(&programs.join("redis-server"), "v=")?;
     proc::must_be_a_disk(&args.dir)?;
@@ -174,6 +174,7 @@ async fn compare(args: Args) -> Result<(), Error> {
         }
     }
     let run = Run {
+        quick: args.quick,
         turns,
         growth,
         rounds,
@@ -190,6 +191,15 @@ async fn compare(args: Args) -> Result<(), Error> {
     }))?;
     print!("{}", section::markdown(&run));
     Ok(())
+}
+
+/// The folder of get-peers.sh, in the cache that is named or used by default.
+fn peers() -> PathBuf {
+    let named = |key| std::env::var_os(key).map(PathBuf::from);
+    let home = || named("HOME").map(|home| home.join(".cache"));
+    let cache = named("XDG_CACHE_HOME").or_else(home).unwrap_or_default();
+    let cache = named("HOLDFAST_CACHE").unwrap_or(cache.join("holdfast"));
+    cache.join("peers")
 }
 
 /// The word behind a mark in what a program says of itself.

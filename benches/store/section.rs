@@ -8,6 +8,8 @@ use crate::{KEYS, VALUE, WRITERS};
 
 /// What was measured, and on what.
 pub struct Run {
+    /// Too short to mean anything.
+    pub quick: bool,
     pub turns: Vec<Turn>,
     pub growth: Vec<Growth>,
     pub rounds: usize,
@@ -48,6 +50,9 @@ pub fn markdown(run: &Run) -> String {
 fn write_all(out: &mut String, run: &Run) -> std::fmt::Result {
     let Run { etcd, redis, .. } = run;
     writeln!(out, "## The store, against etcd and Redis\n")?;
+    if run.quick {
+        writeln!(out, "**A quick run: the figures mean nothing.**\n")?;
+    }
     writeln!(
         out,
         "Three nodes of Holdfast's store (each a process, HTTP between them), three members of etcd {etcd}, \
@@ -55,7 +60,7 @@ fn write_all(out: &mut String, run: &Run) -> std::fmt::Result {
          is on it: Holdfast and etcd on two of three disks, Redis on its only one, **so Redis is not \
          replicated and is here as a mark, not as a peer**. Values of {VALUE} bytes under {KEYS} keys; each \
          writer has one command on its way and sends it to the leader over loopback (frames over TCP, gRPC, \
-         RESP). All three are up all the time and take turns of {:.1} s, {} rounds, after a warm-up that \
+         RESP). All three are up all the time and take turns of {:.1} s, {} each, after a warm-up that \
          is not counted and a sync of the disk; each figure is the median of the rounds (least to most), \
          each ratio the median of the ratios within a round. The writers run on the same {} cores as the \
          servers. Kernel {}.\n",
@@ -244,6 +249,7 @@ mod tests {
             }
         }
         Run {
+            quick: false,
             turns,
             growth: Vec::new(),
             rounds: 1,
