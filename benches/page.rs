@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 2] = [
+const PARTS: [Part; 3] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -48,6 +48,31 @@ const PARTS: [Part; 2] = [
             ],
         ],
         program: "target/debug/bench-dispatch",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "store",
+        about: "the replicated store, against etcd and Redis",
+        builds: &[
+            &["benches/get-peers.sh"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "--manifest-path",
+                "benches/Cargo.toml",
+                "--target-dir",
+                "target",
+                "--features",
+                "store",
+                "--bin",
+                "store",
+            ],
+        ],
+        program: "target/release/store",
         words: &[],
         quick: &["--quick"],
         raw: true,
