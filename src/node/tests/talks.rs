@@ -131,7 +131,7 @@ impl Scene {
     }
 
     /// The agent has hung up while nobody looked.
-    async fn is_let_go_and_never_joined_again(self) {
+    async fn lets_go_who_never_joins_again(self) {
         let end = tokio::time::timeout(LONG, self.talker.ended());
         assert_eq!(end.await.expect("let go in time").by, EndedBy::Ari);
         let (ends, joins) = ends_and_returns(self.b(), "5550000");
@@ -284,7 +284,7 @@ async fn an_agent_who_hung_up_while_nobody_looked_leaves_no_caller_alone_in_a_br
     })
     .await;
     scene.cluster.nodes[B].start().await;
-    scene.is_let_go_and_never_joined_again().await;
+    scene.lets_go_who_never_joins_again().await;
 }
 
 /// The bridge has gone as well, so that only the node's own memory tells that the two have talked.
@@ -306,7 +306,7 @@ async fn a_caller_whose_agent_hung_up_while_the_node_was_cut_off_does_not_join_a
     }
     scene.given_up().await;
     scene.b().faults.heal();
-    scene.is_let_go_and_never_joined_again().await;
+    scene.lets_go_who_never_joins_again().await;
 }
 
 /// Without a majority the replica may be old and nothing is written: who talks is seen in Asterisk.
