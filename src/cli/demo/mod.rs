@@ -25,6 +25,7 @@ use reqwest::Method;
 use screen::{Kill, Look, Report, percentile};
 use std::io::IsTerminal;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// Without `--for`: the first kill, and the time between kills.
@@ -200,10 +201,19 @@ struct Show {
     last_line: Option<u64>,
 }
 
+/// By Ctrl-C or SIGTERM: nobody else ends its nodes.
+async fn asked_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
 impl Show {
-    /// Until the time is over, or Ctrl-C.
+    /// Until the time is over, or the demo is asked to end.
     async fn play(&mut self) -> Result<(), Failure> {
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let mut interrupted = std::pin::pin!(asked_to_end());
         let mut sample = tokio::time::interval(SAMPLE_EVERY);
         sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut look_at = Instant::now();
