@@ -95,6 +95,8 @@ pub struct Leg {
     pub offer: Option<Offer>,
     pub at_phone: bool,
     pub called: When,
+    /// Rang, or was answered at once.
+    pub rang: bool,
     pub answered: Option<When>,
     pub ended: Option<When>,
 }
@@ -174,9 +176,11 @@ impl Story {
                     offer: *offer,
                     at_phone: *at_phone,
                     called: when,
+                    rang: false,
                     answered: None,
                     ended: None,
                 });
+                leg.rang |= matches!(saw, LegSaw::Ringing | LegSaw::Answered);
                 match saw {
                     LegSaw::Called | LegSaw::Ringing => {}
                     LegSaw::Answered => leg.answered = leg.answered.or(Some(when)),

@@ -24,7 +24,9 @@ pub fn check(story: &Story, limits: &Limits, found: &mut Findings) {
 /// By agent, and by whether it is the phone's own channel: one offer has one of either.
 fn legs(story: &Story, limits: &Limits, freed: &FreedInTalk, found: &mut Findings) {
     let mut by_agent: BTreeMap<(&str, bool), Vec<(&Channel, &Leg)>> = BTreeMap::new();
-    for (id, leg) in &story.legs {
+    // One that calls a dead Asterisk through a trunk rings nobody.
+    let ringing = |(_, leg): &(&Channel, &Leg)| leg.at_phone || leg.rang;
+    for (id, leg) in story.legs.iter().filter(ringing) {
         let of = (leg.agent.as_str(), leg.at_phone);
         by_agent.entry(of).or_default().push((id, leg));
     }
