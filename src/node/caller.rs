@@ -5,6 +5,7 @@
 //! nothing of one call ever overlaps. Facts are proposed beside the requests to Asterisk (`facts`).
 
 use crate::ctx::{Ctx, Sight};
+use crate::facts::is_join;
 use crate::have::{Closing, Found, Have, Leg, LegState, Place};
 use crate::legs::parse_leg;
 use crate::plan::{Step, plan};
@@ -385,8 +386,7 @@ impl Caller {
     /// nobody. At the sight at which it was last planned: by now it may be clear, and then a caller who
     /// has only not asked yet would lose the turn.
     fn leave_turn(&mut self, sight: Sight) {
-        let joins = |fact: &Command| matches!(fact, Command::CallerJoin(_));
-        if sight == Sight::Clear && !self.facts.iter().any(joins) {
+        if sight == Sight::Clear && !self.facts.iter().any(is_join) {
             self.turn = None;
         }
     }
@@ -445,8 +445,7 @@ impl Caller {
                     // Back from the dialplan: the same join is asked for again.
                     self.args.clone_from(args);
                     self.entered = Instant::now();
-                    self.settled
-                        .retain(|fact| !matches!(fact, Command::CallerJoin(_)));
+                    self.settled.retain(|fact| !is_join(fact));
                     self.log("the caller is back from the dialplan");
                 }
                 self.retry_at = None;

@@ -16,6 +16,11 @@ const FACTS_MAX: usize = 64;
 /// Facts whose answer is known and that are not sent again.
 const SETTLED_MAX: usize = 64;
 
+/// Asks that the caller is put into the line.
+pub(crate) fn is_join(fact: &Command) -> bool {
+    matches!(fact, Command::CallerJoin(_))
+}
+
 impl Caller {
     /// Puts a fact in line, unless it is there or its answer is known.
     pub(crate) fn note(&mut self, fact: Command) {
@@ -40,8 +45,7 @@ impl Caller {
         }
         if let Some(fact) = self.facts.pop_front() {
             let (proposer, command) = (self.ctx.proposer.clone(), fact.clone());
-            let joins = matches!(command, Command::CallerJoin(_));
-            let turn = if joins { self.turn.take() } else { None };
+            let turn = self.turn.take_if(|_| is_join(&fact));
             // A task of its own: whatever else holds this caller up, those behind are not kept waiting.
             let pending = tokio::spawn(async move {
                 // Held until the answer, so that the next caller is written behind this one.
@@ -59,9 +63,8 @@ impl Caller {
     /// drives the Asterisk next, and an old one that came late would put a caller into the line who
     /// has been served since and is gone.
     pub(crate) fn withdraw_join(&mut self) {
-        let joins = |fact: &Command| matches!(fact, Command::CallerJoin(_));
-        self.in_flight.take_if(|(fact, _)| joins(fact));
-        self.facts.retain(|fact| !joins(fact));
+        self.in_flight.take_if(|(fact, _)| is_join(fact));
+        self.facts.retain(|fact| !is_join(fact));
     }
 
     pub(crate) fn answered(&mut self, answer: Result<Applied<Reply>, ProposeError>) {

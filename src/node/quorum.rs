@@ -67,11 +67,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             last = last.max(heard);
         }
         let quorum = Quorum::after(last.elapsed(), config);
-        let mut was = quorum;
-        shared.quorum.send_if_modified(|known| {
-            was = std::mem::replace(known, quorum);
-            was != quorum
-        });
+        let was = *shared.quorum.borrow();
+        if was == quorum {
+            continue;
+        }
+        shared.quorum.send_replace(quorum);
         let node = &config.node.name;
         match (was, quorum) {
             (Quorum::Missing, Quorum::Heard | Quorum::Silent) => {
