@@ -480,6 +480,11 @@ impl Story {
         self.closed.map_or(u64::MAX, When::early)
     }
 
+    /// The earliest that something may have ended; what did not ends with the history.
+    pub fn until_ms(&self, ended: Option<When>) -> u64 {
+        ended.map_or(self.end_ms(), When::early)
+    }
+
     /// Whether a fault was on between these moments of the observer's clock.
     pub fn faulty(&self, from_ms: u64, to_ms: u64) -> bool {
         self.faults.iter().any(|fault| fault.meets(from_ms, to_ms))

@@ -41,7 +41,7 @@ impl<'a> FreedInTalk<'a> {
             for talk in &caller.talks {
                 let freed = talk.offer.and_then(|offer| left.get(&offer.call).copied());
                 let from = talk.from.early();
-                let until = talk.to.map_or(story.end_ms(), |to| to.early());
+                let until = story.until_ms(talk.to);
                 if let Some(freed) = freed.filter(|freed| *freed < until)
                     && may_be(story, limits, &id.pbx, from, freed)
                 {
@@ -55,7 +55,7 @@ impl<'a> FreedInTalk<'a> {
 
     /// Until when this talk is in the agent's hands, as far as the log knows.
     pub fn talk(&self, story: &Story, talk: &Talk) -> u64 {
-        let until = talk.to.map_or(story.end_ms(), |to| to.early());
+        let until = story.until_ms(talk.to);
         self.since(&talk.agent, talk.from.early(), until)
     }
 

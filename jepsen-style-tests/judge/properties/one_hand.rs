@@ -34,11 +34,11 @@ fn legs(story: &Story, limits: &Limits, freed: &FreedInTalk, found: &mut Finding
         found.judged(legs.len() as u64);
         legs.sort_by_key(|(_, leg)| leg.called.at_ms);
         for (place, (id, leg)) in legs.iter().enumerate() {
-            let until = freed.leg(leg, ends(story, id, leg));
+            let until = ends(story, freed, id, leg);
             let later = legs[place + 1..].iter();
             for (other_id, other) in later.take_while(|(_, other)| other.called.late() < until) {
                 let from = other.called.late().max(leg.called.late());
-                let to = until.min(freed.leg(other, ends(story, other_id, other)));
+                let to = until.min(ends(story, freed, other_id, other));
                 let pbx = |id: &Channel, leg: &Leg| leg.offer.map(|_| id.pbx.clone());
                 let cut = [pbx(id, leg), pbx(other_id, other)]
                     .iter()
@@ -62,9 +62,10 @@ fn legs(story: &Story, limits: &Limits, freed: &FreedInTalk, found: &mut Finding
 }
 
 /// Until when it is in anybody's hands.
-fn ends(story: &Story, id: &Channel, leg: &Leg) -> u64 {
-    let ended = leg.ended.map_or(story.end_ms(), |ended| ended.early());
-    story.orphaned(id, leg).map_or(ended, |at| at.min(ended))
+fn ends(story: &Story, freed: &FreedInTalk, id: &Channel, leg: &Leg) -> u64 {
+    let ended = story.until_ms(leg.ended);
+    let ended = story.orphaned(id, leg).map_or(ended, |at| at.min(ended));
+    freed.leg(leg, ended)
 }
 
 fn allowed(
