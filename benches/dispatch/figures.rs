@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_drills::lab::moments::{Moment, What};
+use holdfast_drills::lab::moments::{self, Leg, Moment, What};
 use holdfast_drills::lab::oracle::Talk;
 
 /// What came of one turn, or of all turns of a system in a case.
@@ -28,14 +28,6 @@ pub struct Figures {
     /// The same by who talked first, which the phones have a part in.
     pub overtaken_by_answer: usize,
     pub worst_by_answer: usize,
-}
-
-/// One leg to an agent's phone.
-#[derive(Debug, Clone, Copy)]
-struct Leg {
-    created: i64,
-    up: Option<i64>,
-    destroyed: Option<i64>,
 }
 
 /// One caller.
@@ -127,34 +119,11 @@ impl Figures {
     }
 }
 
-/// The nearest rank, so that each figure is one that was seen; `None` of nothing.
-pub fn rank(values: &[i64], percent: usize) -> Option<i64> {
-    let mut values = values.to_vec();
-    values.sort_unstable();
-    let index = (values.len() * percent).div_ceil(100).max(1) - 1;
-    values.get(index).copied()
-}
-
+/// The legs to these phones; one that was not called has none.
 fn legs(moments: &[Moment], phones: &[&str]) -> BTreeMap<String, Vec<Leg>> {
-    let none = |phone: &&str| ((*phone).to_owned(), Vec::new());
-    let mut legs: BTreeMap<String, Vec<Leg>> = phones.iter().map(none).collect();
-    for first in moments.iter().filter(|m| m.what == What::Created) {
-        let own = first.phone.as_ref().and_then(|phone| legs.get_mut(phone));
-        let at = |what: What| {
-            let same = |m: &&Moment| m.what == what && m.channel == first.channel;
-            moments.iter().find(same).map(|m| m.at_ms)
-        };
-        if let Some(own) = own {
-            own.push(Leg {
-                created: first.at_ms,
-                up: at(What::Up),
-                destroyed: at(What::Destroyed),
-            });
-        }
-    }
-    legs.values_mut()
-        .for_each(|legs| legs.sort_by_key(|leg| leg.created));
-    legs
+    let mut all = moments::legs(moments);
+    let own = |phone: &&str| ((*phone).to_owned(), all.remove(*phone).unwrap_or_default());
+    phones.iter().map(own).collect()
 }
 
 /// Everybody who reached the queue, in that order.
@@ -268,13 +237,5 @@ mod tests {
         seen.extend(leg("x", 103, Some(1_000)));
         let figures = Figures::of(&seen, &[talk("1", 110)], &["1001", "1002"], 2, 9_000);
         assert!(figures.still_free.is_empty(), "1002 is free too");
-    }
-
-    #[test]
-    fn ranks_are_values_that_were_seen() {
-        assert_eq!(rank(&[], 50), None);
-        assert_eq!(rank(&[3, 1, 2], 50), Some(2));
-        assert_eq!(rank(&[3, 1, 2], 99), Some(3));
-        assert_eq!(rank(&[7], 0), Some(7));
     }
 }

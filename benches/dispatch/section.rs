@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use holdfast_drills::lab::figures::rank;
 use serde_json::{Value, json};
 
 use crate::cases::{Case, System, TALK_MS};
-use crate::figures::{Figures, rank};
+use crate::figures::Figures;
 use crate::stage::Turn;
 
 /// One line for each turn, every value in it.

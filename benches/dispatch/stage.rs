@@ -4,9 +4,10 @@
 //! All callers and agents of both systems are at that first Asterisk, because app_queue knows no other.
 //! Both are heard by the same listener, an ARI application that is subscribed to everything.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use holdfast_drills::lab::cluster::Cluster;
+use holdfast_drills::lab::figures::{load, wall_ms};
 use holdfast_drills::lab::moments::Moment;
 use holdfast_drills::lab::oracle::Talk;
 use holdfast_drills::lab::{Crowd, Habit, Kind, Lab, Pbx, Phone};
@@ -80,7 +81,7 @@ impl Stage {
         self.turns += 1;
         let faults = self.cluster.oracle.faults().len();
         let load_before = load();
-        let (begun, begun_ms) = (Instant::now(), now_ms());
+        let (begun, begun_ms) = (Instant::now(), wall_ms());
         let Pbx::Real(pbx) = &self.cluster.site(PBX).pbx else {
             unreachable!("the stage has real Asterisks");
         };
@@ -91,7 +92,7 @@ impl Stage {
         while crowd.served() < case.callers && begun.elapsed() < limit {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let end = now_ms();
+        let end = wall_ms();
         let oracle = &self.cluster.oracle;
         let mut moments: Vec<Moment> = oracle.moments();
         moments.retain(|moment| (begun_ms..=end).contains(&moment.at_ms));
@@ -150,15 +151,4 @@ async fn work(phone: Phone, index: usize) {
             eprintln!("phone {} cannot hang up: {why}", phone.number());
         }
     }
-}
-
-/// The machine's load over 1, 5 and 15 minutes.
-pub fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -26,6 +26,7 @@ use super::{declare, preload, settle};
 use crate::judge::Recorder;
 use crate::judge::history::{FaultSaw, NodeSaw, Seen};
 use crate::lab::cluster::{Cluster, NAMES, PHONES};
+use crate::lab::figures::wall_ms;
 use crate::lab::hosts::Hosts;
 use crate::lab::{Kind, LabError, Phone};
 
@@ -452,10 +453,4 @@ impl Stage<'_> {
 /// When the first phone was called after this moment, in milliseconds since the epoch.
 pub(super) async fn next_leg(arena: &Arena, after_ms: i64) -> Option<i64> {
     arena.cluster.read().await.oracle.phone_called(after_ms)
-}
-
-/// The machine's wall clock, which the Asterisks stamp with too.
-pub(super) fn wall_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap_or_default().as_millis() as i64
 }

@@ -5,13 +5,13 @@
 //! processes as the system shows them. No figure is judged; what must never happen still is, and
 //! makes the program fail.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use holdfast_drills::lab::cluster::{Cluster, NAMES};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
-use holdfast_drills::lab::moments::{Moment, What};
+use holdfast_drills::lab::figures::{load, rank, wall_ms};
+use holdfast_drills::lab::moments::{Moment, What, legs};
 use holdfast_drills::lab::oracle::Talk;
 use holdfast_drills::lab::{Caller, Habit, Kind, Phone, process};
 
@@ -254,11 +254,11 @@ async fn failover(kind: Kind, times: usize) -> Vec<String> {
         }
         cluster.oracle.talked(before + 2, SOON).await;
 
-        let killed = now_ms();
+        let killed = wall_ms();
         cluster.kill(leader);
         let named = async {
             cluster.leader().await;
-            now_ms() - killed
+            wall_ms() - killed
         };
         let leg = eventually(2 * SOON, "the new leader has a phone rung", async || {
             let moments = cluster.oracle.moments();
@@ -405,35 +405,6 @@ impl Numbers {
     }
 }
 
-/// One leg to a phone; times in milliseconds since the Unix epoch.
-struct Leg {
-    created: i64,
-    up: Option<i64>,
-    destroyed: Option<i64>,
-}
-
-/// All legs by phone, in order of creation.
-fn legs(moments: &[Moment]) -> BTreeMap<String, Vec<Leg>> {
-    let mut legs: BTreeMap<String, Vec<Leg>> = BTreeMap::new();
-    for first in moments.iter().filter(|m| m.what == What::Created) {
-        let Some(phone) = &first.phone else { continue };
-        let at = |what: What| {
-            let same =
-                |m: &&Moment| m.what == what && m.channel == first.channel && m.pbx == first.pbx;
-            moments.iter().find(same).map(|m| m.at_ms)
-        };
-        legs.entry(phone.clone()).or_default().push(Leg {
-            created: first.at_ms,
-            up: at(What::Up),
-            destroyed: at(What::Destroyed),
-        });
-    }
-    for legs in legs.values_mut() {
-        legs.sort_by_key(|leg| leg.created);
-    }
-    legs
-}
-
 fn from_free_to_leg(moments: &[Moment], until: i64) -> Vec<i64> {
     let legs = legs(moments);
     let pairs = legs.values().flat_map(|legs| legs.windows(2));
@@ -473,13 +444,7 @@ fn table(rows: &[(&str, Vec<i64>)]) {
         "", "n", "min", "median", "p99", "max"
     );
     for (name, values) in rows {
-        let mut values = values.clone();
-        values.sort_unstable();
-        // The nearest rank, so that each figure is one that was seen.
-        let rank = |percent: usize| {
-            let index = (values.len() * percent).div_ceil(100).max(1) - 1;
-            values.get(index).map_or("-".to_owned(), i64::to_string)
-        };
+        let rank = |percent| rank(values, percent).map_or("-".to_owned(), |it| it.to_string());
         println!(
             "  {name:<16} {:>5} {:>8} {:>8} {:>8} {:>8}",
             values.len(),
@@ -527,14 +492,4 @@ fn rss(pid: u32) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kib.expect("a running process has memory") / 1024.0
-}
-
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

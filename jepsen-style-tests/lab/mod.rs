@@ -13,6 +13,7 @@ mod block;
 pub mod cluster;
 mod crowd;
 pub mod eventually;
+pub mod figures;
 pub mod hosts;
 pub mod moments;
 mod node_conf;

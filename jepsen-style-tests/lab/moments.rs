@@ -4,6 +4,7 @@
 //! no clock is read: the Asterisks of a lab share the machine's.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Kept in all; later moments are not written down.
 pub(super) const MOMENTS_MAX: usize = 200_000;
@@ -35,6 +36,36 @@ pub struct Moment {
     pub phone: Option<String>,
     /// The caller's number, as the channel has it.
     pub number: String,
+}
+
+/// One leg to a phone; times in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Leg {
+    pub created: i64,
+    pub up: Option<i64>,
+    pub destroyed: Option<i64>,
+}
+
+/// All legs by phone, in order of creation.
+pub fn legs(moments: &[Moment]) -> BTreeMap<String, Vec<Leg>> {
+    let mut legs: BTreeMap<String, Vec<Leg>> = BTreeMap::new();
+    for first in moments.iter().filter(|m| m.what == What::Created) {
+        let Some(phone) = &first.phone else { continue };
+        let at = |what: What| {
+            let same =
+                |m: &&Moment| m.what == what && m.channel == first.channel && m.pbx == first.pbx;
+            moments.iter().find(same).map(|m| m.at_ms)
+        };
+        legs.entry(phone.clone()).or_default().push(Leg {
+            created: first.at_ms,
+            up: at(What::Up),
+            destroyed: at(What::Destroyed),
+        });
+    }
+    for legs in legs.values_mut() {
+        legs.sort_by_key(|leg| leg.created);
+    }
+    legs
 }
 
 /// What an event tells of its channel, if anything that is kept.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Healing, Strike};
 use crate::drill::arena::Arena;
-use crate::drill::run::wall_ms;
+use crate::lab::figures::wall_ms;
 use crate::lab::wait::until;
 use crate::lab::{LabError, moments};
 
