@@ -258,13 +258,16 @@ impl RealAsterisk {
         }
     }
 
-    /// Waits until the database on disk has this phone's contact.
+    /// Waits until the database on disk has this phone's contact for good: what the file holds is
+    /// rolled back after a kill as long as the journal of its transaction lies beside it.
     pub async fn contact_kept(&self, number: &str) -> Result<(), LabError> {
         let file = self.folder.join("db/astdb.sqlite3");
+        let journal = self.folder.join("db/astdb.sqlite3-journal");
         let key = format!("registrar/contact/{number};");
         until_true("a contact on disk", || {
             let bytes = std::fs::read(&file).unwrap_or_default();
-            bytes.windows(key.len()).any(|part| part == key.as_bytes())
+            let written = bytes.windows(key.len()).any(|part| part == key.as_bytes());
+            written && !journal.exists()
         })
         .await
     }
