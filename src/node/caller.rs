@@ -493,9 +493,10 @@ impl Caller {
         let idle = self.in_flight.is_none() && self.facts.is_empty();
         let ours = self.have.place == Place::Stasis;
         let legs = self.have.legs.iter().any(|leg| leg.lives() && !leg.hung_up);
+        let bridge = self.have.bridge.is_some();
         // An answer may be ahead of this replica: the call that was just made is still to come.
         let behind = *self.ctx.shared.raft.applied().borrow() < self.known;
-        if ours || !idle || legs || behind || self.owes_end_of_talk() {
+        if ours || !idle || legs || bridge || behind || self.owes_end_of_talk() {
             return false;
         }
         match self.call {

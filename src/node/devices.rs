@@ -9,9 +9,12 @@ use holdfast_ari::{AriError, Endpoint, EventSource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Questions for device states at the same time.
 const PARALLEL: usize = 8;
+/// Until a state is said again that could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Which devices are watched, and whose they are.
 #[derive(Default)]
@@ -110,9 +113,40 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct Facts {
     waiting: BTreeMap<AgentId, DeviceState>,
+    /// Taken out of `waiting`, without an answer yet.
+    on_their_way: BTreeSet<AgentId>,
     /// What this node said last. The own replica is no witness for it: it may be behind what the
     /// leader has acknowledged, and would make a phone that rang for a moment ring for ever.
     told: BTreeMap<AgentId, DeviceState>,
+}
+
+impl Facts {
+    fn take(&mut self) -> BTreeMap<AgentId, DeviceState> {
+        let taken = std::mem::take(&mut self.waiting);
+        self.on_their_way = taken.keys().cloned().collect();
+        taken
+    }
+
+    /// What the cluster will have of the device once all that was said has arrived, as far as that
+    /// is known. The replica knows nothing of what is still to be written.
+    fn said(&self, agent: &AgentId, replica: Option<DeviceState>) -> Option<DeviceState> {
+        let under_way = self.waiting.contains_key(agent) || self.on_their_way.contains(agent);
+        let told = self.told.get(agent).copied();
+        told.or(replica.filter(|_| !under_way))
+    }
+
+    /// Nobody knows whether it is written: it is said again, unless there is something newer.
+    fn put_back(&mut self, agent: AgentId, state: DeviceState) {
+        if self.on_their_way.remove(&agent) {
+            self.waiting.entry(agent).or_insert(state);
+        }
+    }
+
+    /// It is of no use to say that again, but another state may be.
+    fn refused(&mut self, agent: &AgentId) {
+        self.on_their_way.remove(agent);
+        self.told.remove(agent);
+    }
 }
 
 impl Outbox {
@@ -126,7 +160,7 @@ impl Outbox {
     /// `known` is what the replica has, which counts only while nothing was told.
     fn send(&self, agent: &AgentId, state: DeviceState, known: Option<DeviceState>) {
         let mut facts = self.lock();
-        if facts.told.get(agent).copied().or(known) == Some(state) {
+        if facts.said(agent, known) == Some(state) {
             return;
         }
         facts.told.insert(agent.clone(), state);
@@ -149,7 +183,7 @@ impl Outbox {
     pub async fn run(ctx: Arc<Ctx>) {
         loop {
             ctx.devices.wake.notified().await;
-            let waiting = std::mem::take(&mut ctx.devices.lock().waiting);
+            let waiting = ctx.devices.lock().take();
             stream::iter(waiting)
                 .for_each_concurrent(64, |(agent, state)| {
                     let ctx = &ctx;
@@ -161,12 +195,21 @@ impl Outbox {
                             state,
                         };
                         match ctx.proposer.propose(fact).await {
-                            Ok(applied) if applied.reply.is_ok() => return,
+                            Ok(applied) if applied.reply.is_ok() => {
+                                ctx.devices.lock().on_their_way.remove(&agent);
+                            }
                             // Of an agent that is gone, or from a driver that is over.
-                            Ok(applied) => tracing::debug!(reply = ?applied.reply, "a device state was refused"),
-                            Err(error) => tracing::warn!(%error, "a device state could not be written"),
+                            Ok(applied) => {
+                                tracing::debug!(reply = ?applied.reply, "a device state was refused");
+                                ctx.devices.lock().refused(&agent);
+                            }
+                            Err(error) => {
+                                tracing::warn!(%error, "a device state could not be written yet");
+                                tokio::time::sleep(AGAIN).await;
+                                ctx.devices.lock().put_back(agent, state);
+                                ctx.devices.wake.notify_one();
+                            }
                         }
-                        ctx.devices.lock().told.remove(&agent);
                     }
                 })
                 .await;
@@ -178,20 +221,61 @@ impl Outbox {
 mod tests {
     use super::*;
 
+    const IDLE: Option<DeviceState> = Some(DeviceState::NotInUse);
+
+    fn agent() -> AgentId {
+        AgentId::new("1001").expect("it fits the grammar")
+    }
+
+    fn waiting(outbox: &Outbox) -> Option<DeviceState> {
+        outbox.lock().waiting.get(&agent()).copied()
+    }
+
     #[test]
     fn a_state_that_the_replica_still_has_follows_another_that_was_told() {
-        let agent = AgentId::new("1001").expect("it fits the grammar");
         let outbox = Outbox::new();
-        let idle = Some(DeviceState::NotInUse);
-        outbox.send(&agent, DeviceState::NotInUse, idle);
-        assert!(outbox.lock().waiting.is_empty(), "the replica knows");
-        outbox.send(&agent, DeviceState::Ringing, idle);
+        outbox.send(&agent(), DeviceState::NotInUse, IDLE);
+        assert_eq!(waiting(&outbox), None, "the replica knows");
+        outbox.send(&agent(), DeviceState::Ringing, IDLE);
         // It is written, but the own replica has not applied it yet.
-        outbox.lock().waiting.clear();
-        outbox.send(&agent, DeviceState::NotInUse, idle);
-        assert_eq!(
-            outbox.lock().waiting.get(&agent),
-            Some(&DeviceState::NotInUse)
-        );
+        outbox.lock().take();
+        outbox.lock().on_their_way.clear();
+        outbox.send(&agent(), DeviceState::NotInUse, IDLE);
+        assert_eq!(waiting(&outbox), Some(DeviceState::NotInUse));
+    }
+
+    /// Seed 11047 of the simulation: the agent was in use for ever.
+    #[test]
+    fn what_waits_since_before_a_gap_is_overtaken_by_what_is_read_after_it() {
+        let outbox = Outbox::new();
+        outbox.send(&agent(), DeviceState::InUse, IDLE);
+        outbox.lock().told.clear();
+        outbox.send(&agent(), DeviceState::NotInUse, IDLE);
+        assert_eq!(waiting(&outbox), Some(DeviceState::NotInUse));
+
+        outbox.lock().take();
+        outbox.lock().told.clear();
+        let ringing = Some(DeviceState::Ringing);
+        outbox.send(&agent(), DeviceState::Ringing, ringing);
+        assert_eq!(waiting(&outbox), ringing, "another is on its way");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_said_again_unless_there_is_something_newer() {
+        let outbox = Outbox::new();
+        outbox.send(&agent(), DeviceState::InUse, IDLE);
+        outbox.lock().take();
+        outbox.lock().put_back(agent(), DeviceState::InUse);
+        assert_eq!(waiting(&outbox), Some(DeviceState::InUse));
+
+        outbox.lock().take();
+        outbox.send(&agent(), DeviceState::OnHold, IDLE);
+        outbox.lock().put_back(agent(), DeviceState::InUse);
+        assert_eq!(waiting(&outbox), Some(DeviceState::OnHold));
+
+        outbox.lock().take();
+        outbox.clear();
+        outbox.lock().put_back(agent(), DeviceState::OnHold);
+        assert_eq!(waiting(&outbox), None, "it has nothing to say any more");
     }
 }

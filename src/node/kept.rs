@@ -34,9 +34,11 @@ pub(crate) fn talk_on(leave: &Leave, hold: bool, have: &Have) -> Vec<Step> {
         }
         return steps;
     }
-    drop_bridge(have, &mut steps);
     steps.push(Step::TalkOver);
+    // The bridge goes last: as long as the caller is here it alone tells a process that has just
+    // begun that he has talked.
     let_go(leave, have, &mut steps);
+    drop_bridge(have, &mut steps);
     steps
 }
 
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn when_the_agent_is_gone_the_caller_is_let_go_and_never_joins() {
-        let over = [Step::DropBridge, Step::TalkOver, Step::HangUpCaller];
+        let over = [Step::TalkOver, Step::HangUpCaller, Step::DropBridge];
         assert_eq!(steps(&found(Vec::new()), false), over);
         let mut have = found(vec![leg(1)]);
         have.legs[0].state = LegState::Ended(holdfast_acd::command::FailCause::Rejected);
@@ -223,7 +225,7 @@ mod tests {
         have.place = Place::Gone;
         let (channel, reason) = (leg(1).0, HangupReason::Normal);
         let hang_up = Step::HangUpLeg { channel, reason };
-        let over = [hang_up, Step::DropBridge, Step::TalkOver];
+        let over = [hang_up, Step::TalkOver, Step::DropBridge];
         assert_eq!(steps(&have, false), over);
     }
 

@@ -198,12 +198,14 @@ pub(crate) fn plan(call: Option<CallId>, want: &Want, have: &Have) -> Vec<Step> 
             }
         }
         Want::Leave(leave) => {
-            drop_bridge(have, &mut steps);
             if have.place != Place::Stasis || leave.then == Then::LetBe {
                 steps.push(Step::Propose(Command::CallReleased { call }));
             } else {
                 let_go(leave, have, &mut steps);
             }
+            // After the caller: should this process die and the call be given up, then nothing else
+            // tells the next one that he has talked.
+            drop_bridge(have, &mut steps);
         }
     }
     steps

@@ -109,6 +109,21 @@ fn who_is_sent_away_without_a_quorum_leaves_no_bridge_behind() {
     assert!(steps.contains(&Step::DropBridge), "{steps:?}");
 }
 
+/// Seed 12452 of the simulation: the process died between the two, and the next one put the caller
+/// into the line again.
+#[test]
+fn who_has_talked_is_let_go_before_the_bridge_that_shows_it_is_dropped() {
+    let leave = Leave {
+        status: None,
+        prompts: Vec::new(),
+        then: Then::HangUp,
+        results: Vec::new(),
+    };
+    let have = found(vec![(ATTEMPT, vec![CALLER.into()])]);
+    let steps = plan(Some(CALL), &Want::Leave(leave), &have);
+    assert_eq!(steps, [Step::HangUpCaller, Step::DropBridge]);
+}
+
 #[test]
 fn who_was_in_the_bridge_has_talked_whatever_became_of_the_answer() {
     let mut have = found(Vec::new());

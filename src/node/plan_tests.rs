@@ -416,14 +416,6 @@ fn an_agent_who_hangs_up_ends_the_call_and_then_the_caller_is_hung_up() {
         by: EndedBy::Agent,
     };
     assert_eq!(proposed(&talks("1001"), &have), [over]);
-    let leave = Leave {
-        status: None,
-        prompts: vec![],
-        then: Then::HangUp,
-        results: vec![],
-    };
-    let expected = [Step::DropBridge, Step::HangUpCaller];
-    assert_eq!(steps(&Want::Leave(leave), &have), expected);
 }
 
 #[test]
