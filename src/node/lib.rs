@@ -45,6 +45,7 @@ mod quorum;
 mod reconcile;
 mod results;
 mod roster;
+mod sounds;
 mod status;
 mod steps;
 mod turns;

@@ -3,30 +3,27 @@
 //! A request whose answer was lost is never taken as failed. 404 for the caller's channel means
 //! that the caller is gone; for anything else, that it is done.
 
-use crate::caller::{Caller, PLAYBACK_MAX};
+use crate::caller::Caller;
 use crate::ctx::way_out;
-use crate::have::{Bridge, Closing, Leg, LegState, Place, Playback, PlaybackOf};
+use crate::have::{Bridge, Closing, Leg, LegState, Place, PlaybackOf};
 use crate::join;
-use crate::legs::{LegKey, bridge_id, leg_channel, playback_id};
+use crate::legs::{LegKey, bridge_id, leg_channel};
 use crate::plan::Step;
+use crate::sounds::{media, music};
 use crate::want::WantLeg;
 use futures_util::future::join_all;
 use holdfast_acd::call::Prompt;
 use holdfast_acd::command::FailCause;
-use holdfast_acd::{Attempt, CallId, Command};
+use holdfast_acd::{Attempt, Command};
 use holdfast_ari::{
-    AriClient, AriError, CallerId, ChannelLookup, Context, Continue, Endpoint, EventSource, Exten,
-    HangupReason, MediaUri, MusicClass, Originate, Originated,
+    AriError, CallerId, ChannelLookup, Context, Continue, Endpoint, EventSource, Exten,
+    HangupReason, MediaUri, Originate, Originated,
 };
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Requests for one leg before it counts as unreachable.
 const LEG_TRIES_MAX: u32 = 3;
-/// Between two requests to stop a playback, and how many: longer than a number is spoken.
-const STOP_EVERY: Duration = Duration::from_millis(50);
-const STOPS_MAX: u32 = 100;
 /// Failures in a row after which a step that only adds comfort is skipped.
 pub(crate) const SKIP_AFTER: u32 = 3;
 
@@ -125,11 +122,7 @@ impl Caller {
             }
             Step::StopPlayback => {
                 if let Some(playback) = self.have.playback.clone() {
-                    let stopped = ari.stop_playback(&playback.id).await;
-                    skip_gone(&stopped)?;
-                    if stopped.is_ok() {
-                        tokio::spawn(stop_until_gone(ari, playback.id.clone()));
-                    }
+                    self.stop_playback(&playback.id).await?;
                     self.have.playback_finished(&playback.id);
                 }
             }
@@ -195,29 +188,6 @@ impl Caller {
         let skip = self.failures >= failures
             && !matches!(error, AriError::NotFound(_) | AriError::NotInStasis);
         if skip { Ok(()) } else { Err(error) }
-    }
-
-    async fn play(
-        &mut self,
-        what: String,
-        media: &[MediaUri],
-        of: PlaybackOf,
-    ) -> Result<(), AriError> {
-        let id = playback_id(self.call.unwrap_or(CallId(0)), &what);
-        self.have.playback = Some(Playback {
-            id: id.as_str().into(),
-            of,
-        });
-        self.playback_until = Some(Instant::now() + PLAYBACK_MAX);
-        let played = self.ctx.ari.play(&self.channel.id, &id, media).await;
-        if played.as_ref().is_err_and(|error| !error.maybe_done()) {
-            self.have.playback = None;
-        }
-        match played {
-            // It plays, or will: its end is reported, or it is stopped in time.
-            Err(error) if error.maybe_done() => Ok(()),
-            other => other,
-        }
     }
 
     async fn originate(
@@ -532,37 +502,10 @@ impl Caller {
 }
 
 /// For what is to end or to stop, "not there" is as good as done.
-fn skip_gone(result: &Result<(), AriError>) -> Result<(), AriError> {
+pub(crate) fn skip_gone(result: &Result<(), AriError>) -> Result<(), AriError> {
     match result {
         Err(error) if !error.is_gone() => Err(error.clone()),
         _ => Ok(()),
-    }
-}
-
-/// While a number is spoken Asterisk answers that the playback was stopped, and says all the rest, for
-/// which a bridge would have to wait. Asked again and again, it stops behind the number.
-async fn stop_until_gone(ari: AriClient, playback: String) {
-    for _ in 0..STOPS_MAX {
-        tokio::time::sleep(STOP_EVERY).await;
-        let stopped = ari.stop_playback(&playback).await;
-        if stopped.is_err_and(|error| error.is_gone()) {
-            return;
-        }
-    }
-}
-
-fn music(class: &str) -> MusicClass {
-    MusicClass::new(class)
-        .unwrap_or_else(|_| MusicClass::new("default").expect("a constant name fits the grammar"))
-}
-
-fn media(prompt: &Prompt) -> Option<MediaUri> {
-    match prompt {
-        Prompt::Sound(name) if name.is_empty() => None,
-        Prompt::Sound(name) => MediaUri::new(&format!("sound:{name}"))
-            .inspect_err(|error| tracing::warn!(%error, "a prompt of a queue cannot be played"))
-            .ok(),
-        Prompt::Number(number) => MediaUri::new(&format!("number:{number}")).ok(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Playbacks: how long they last, their events, and how they stop. Playing stops the music, which
-//! does not come back by itself. Playback ids need not be unique (trap 5).
+//! does not come back by itself. Playback ids need not be unique (trap 5), and no number is stopped
+//! while it is spoken (trap 2).
 
 use serde_json::{Value, json};
 
@@ -226,14 +227,16 @@ impl Pbx {
         }
     }
 
-    /// `DELETE /playbacks/{id}`: a running one ends at once, a queued one when its turn comes.
+    /// `DELETE /playbacks/{id}`: a running one ends at once, a queued one when its turn comes. While
+    /// a number is spoken it is without effect, and answered as if it had one.
     pub(crate) fn stop_playback(&mut self, serial: u64) {
         let Some(playback) = self.playbacks.get_mut(&serial) else {
             return;
         };
+        let medium = playback.media.get(playback.index);
         if playback.state == "queued" {
             playback.state = "stopped";
-        } else {
+        } else if medium.is_none_or(|medium| !medium.starts_with("number:")) {
             self.finish_playback(serial, "done");
         }
     }

@@ -74,10 +74,11 @@ contracts! { real, Real:
     dialplan::dialplan_trunk_reaches_agents_of_the_other_asterisk,
 }
 
-// The simulator has no sound to wait for, no Lua, and speaks no numbers: these three are left out.
+// The simulator has no sound to wait for and no Lua: these two are left out.
 contracts! { sim, Sim:
     bridges::trap_01_music_is_not_stopped_by_bridging,
     requests::trap_02_a_running_playback_blocks_commands_until_it_is_stopped,
+    requests::trap_02_a_playback_that_speaks_a_number_is_stopped_behind_it,
     origination::trap_03_a_409_on_originate_is_told_apart,
     origination::trap_04_an_id_is_free_again_when_its_channel_has_ended,
     requests::trap_05_a_playback_id_is_not_unique,

@@ -4,7 +4,7 @@ mod support;
 
 use holdfast_acd::call::Phase;
 use holdfast_acd::command::AdminOp;
-use holdfast_acd::settings::{Announce, Connect, EmptyRule, QueueSettings, Strategy};
+use holdfast_acd::settings::{Connect, EmptyRule, QueueSettings, Strategy};
 use holdfast_acd::settings::{Empty, RetryDelays};
 use holdfast_sim::{CallSpec, CallerState, EndedBy, Habit, Hearing};
 use std::time::Duration;
@@ -329,99 +329,6 @@ async fn an_exit_key_sends_the_caller_to_its_extension() {
             .map(String::as_str),
         Some("KEY")
     );
-    released(node).await;
-    cluster.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_prompt_does_not_delay_the_offer_and_stops_at_the_grant() {
-    log();
-    let cluster = Cluster::start(&["a"]).await;
-    let node = cluster.first();
-    let phone = node.sim.phone("1001", answer(10));
-    let announce = Announce {
-        frequency_ms: 60_000,
-        first_after_ms: 100,
-        ..Announce::default()
-    };
-    let settings = QueueSettings {
-        announce,
-        ..plain()
-    };
-    cluster.queue("support", settings).await;
-    let caller = node.sim.place_call(CallSpec::new("q-support", "1"));
-    let prompt = Hearing::Sound("sound:queue-youarenext".into());
-    until(&node.sim, "the prompt plays", |_| {
-        heard(&caller).last() == Some(&prompt)
-    })
-    .await;
-    cluster.agent("1001", "a", &["support"]).await;
-    until(&node.sim, "they talk", |_| {
-        caller.state() == CallerState::Talking
-    })
-    .await;
-    let heard = heard(&caller);
-    let at = heard.iter().position(|h| *h == prompt).unwrap();
-    let rest = &heard[at + 1..];
-    assert!(
-        !rest.iter().any(|h| matches!(h, Hearing::Sound(_))),
-        "{heard:?}"
-    );
-    assert!(
-        matches!(
-            rest.last(),
-            Some(Hearing::Bridged {
-                over_music: false,
-                ..
-            })
-        ),
-        "{heard:?}"
-    );
-    assert_eq!(phone.answered(), 1);
-    caller.hang_up();
-    released(node).await;
-    empty(&node.sim).await;
-    cluster.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn announcements_are_heard_once_each_with_music_in_between() {
-    log();
-    let cluster = Cluster::start(&["a"]).await;
-    let node = cluster.first();
-    let announce = Announce {
-        frequency_ms: 2_500,
-        min_frequency_ms: 0,
-        first_after_ms: 100,
-        ..Announce::default()
-    };
-    cluster
-        .queue(
-            "support",
-            QueueSettings {
-                announce,
-                ..plain()
-            },
-        )
-        .await;
-    let caller = node.sim.place_call(CallSpec::new("q-support", "1"));
-    let prompt = Hearing::Sound("sound:queue-youarenext".into());
-    until(&node.sim, "two announcements, then music", |_| {
-        let heard = heard(&caller);
-        heard.iter().filter(|h| **h == prompt).count() >= 2
-            && matches!(heard.last(), Some(Hearing::Music { .. }))
-    })
-    .await;
-    let heard = heard(&caller);
-    let first = heard.iter().position(|h| *h == prompt).unwrap();
-    // Between a prompt and the music that is queued behind it there is one moment at most.
-    let stretches = caller.heard();
-    let silent = stretches[first..]
-        .windows(2)
-        .filter(|two| two[0].what == Hearing::Silence);
-    let silent: Vec<u64> = silent.map(|two| two[1].at_ms - two[0].at_ms).collect();
-    assert!(silent.iter().all(|ms| *ms <= 20), "{stretches:?}");
-    caller.hang_up();
     released(node).await;
     cluster.stop().await;
 }
