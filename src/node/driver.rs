@@ -14,23 +14,20 @@ use crate::ctx::{Ctx, Sight, Vars};
 use crate::devices::{Devices, Outbox};
 use crate::handle::Shared;
 use crate::have::Have;
-use crate::probe::probe;
 use crate::proposer::Proposer;
 use crate::reconcile::{CLUSTER, CompareError};
 use crate::status::AriStatus;
 use crate::turns::Turns;
 use crate::want::Local;
 use holdfast_acd::{CallId, Command, Event as AcdEvent, NodeName, PbxId};
-use holdfast_ari::{
-    AriClient, AriConfig, AriError, Channel, DownReason, EventStream, StreamItem, events,
-};
+use holdfast_ari::{AriClient, AriConfig, AriError, Channel, EventStream, StreamItem, events};
 use holdfast_raft::EventBatch;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 /// First and longest pause before the application is taken back from a client that is no node: by
@@ -79,15 +76,17 @@ pub(crate) struct Driver {
     pub(crate) devices: Devices,
     devices_changed: bool,
     /// The socket is open.
-    up: bool,
+    pub(crate) up: bool,
     /// When a comparison is due.
     pub(crate) compare_at: Option<Instant>,
     compare_pause: Duration,
     take_back_pause: Duration,
-    lost: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    pub(crate) lost: (mpsc::Sender<()>, mpsc::Receiver<()>),
     /// The process stood still for so long.
     slept: (mpsc::Sender<Duration>, mpsc::Receiver<Duration>),
-    probe: Option<tokio::task::AbortHandle>,
+    pub(crate) probe: Option<AbortHandle>,
+    /// Says to the cluster that the Asterisk is out of sight.
+    pub(crate) down: Option<AbortHandle>,
     /// Actors counted in the metrics.
     pub(crate) counted: u64,
 }
@@ -166,6 +165,7 @@ impl Driver {
             lost: mpsc::channel(1),
             slept: mpsc::channel(1),
             probe: None,
+            down: None,
             counted: 0,
         })
     }
@@ -255,9 +255,7 @@ impl Driver {
                 let (pbx, opened) = (&self.ctx.pbx, self.opened);
                 tracing::info!(node = self.node(), %pbx, opened, "event socket of asterisk is open");
                 self.up = true;
-                if let Some(probe) = self.probe.take() {
-                    probe.abort();
-                }
+                self.stop_looking();
                 self.compare_at = Some(Instant::now());
                 self.compare_pause = COMPARE_AGAIN.0;
                 self.status(|status| {
@@ -282,74 +280,6 @@ impl Driver {
             }
             StreamItem::Event(event) => self.event(event),
         }
-    }
-
-    fn down(&mut self, reason: &DownReason) {
-        tracing::warn!(node = self.node(), pbx = %self.ctx.pbx, %reason, "event socket of asterisk is closed");
-        self.out_of_sight(&reason.to_string());
-        // Opened again when the log still says that this node drives the Asterisk.
-        self.stream = None;
-        self.compare_at = Some(Instant::now() + self.next_pause());
-        if self.probe.is_none() {
-            let probe = probe(self.ctx.clone(), self.lost.0.clone());
-            self.probe = Some(self.errands.spawn(probe));
-        }
-    }
-
-    /// Nobody acts until the next comparison, and the callers are not offered.
-    fn out_of_sight(&mut self, why: &str) {
-        self.up = false;
-        self.compare_at = None;
-        let was = self.ctx.sight.send_replace(Sight::Down);
-        if was == Sight::Clear {
-            self.propose_down(false, Vec::new());
-        }
-        let (why, wall_ms) = (why.to_string(), self.ctx.shared.world.wall_ms());
-        self.status(|status| {
-            if status.connected {
-                status.since_wall_ms = wall_ms;
-            }
-            status.connected = false;
-            status.last_error = Some(why);
-        });
-    }
-
-    fn asterisk_lost(&mut self) {
-        if self.up {
-            return;
-        }
-        tracing::error!(
-            node = self.node(),
-            callers = self.actors.len(),
-            "asterisk is gone, and its calls with it"
-        );
-        let callers = self.actors.values().map(|(_, actor)| actor.clone());
-        self.propose_down(true, callers.collect());
-    }
-
-    /// `gone`: who is told when it is written, and not before: else callers' own facts would come
-    /// first and tell of hang-ups, and nobody would have the place back.
-    fn propose_down(&mut self, lost: bool, gone: Vec<CallerRef>) {
-        let (ctx, epoch) = (self.ctx.clone(), self.ctx.epoch.load(Ordering::Acquire));
-        if epoch == 0 {
-            return;
-        }
-        self.errands.spawn(async move {
-            let down = Command::PbxDown {
-                pbx: ctx.pbx.clone(),
-                epoch,
-                lost,
-            };
-            match ctx.proposer.propose(down).await {
-                Ok(applied) if applied.reply.is_ok() => {}
-                // The next comparison, here or by the next driver, tells what there is.
-                Ok(applied) => return tracing::info!(reply = ?applied.reply, "the loss of sight came too late"),
-                Err(error) => return tracing::warn!(%error, "the loss of sight could not be written"),
-            }
-            for caller in gone {
-                caller.send(Mail::AsteriskGone);
-            }
-        });
     }
 
     /// Drops the socket, and looks when to open it again.
@@ -392,9 +322,7 @@ impl Driver {
         self.calls.clear();
         self.devices = Devices::default();
         self.ctx.devices.clear();
-        if let Some(probe) = self.probe.take() {
-            probe.abort();
-        }
+        self.stop_looking();
         self.count();
     }
 
@@ -438,6 +366,9 @@ impl Driver {
                 if matches!(error, CompareError::OtherAsterisk { .. }) {
                     self.stream = None;
                     self.up = false;
+                }
+                if self.stream.is_none() && !matches!(error, CompareError::Cluster(_)) {
+                    self.unseen();
                 }
                 let error = error.to_string();
                 let known = self.ctx.status.borrow().last_error.as_deref() == Some(&error);

@@ -29,6 +29,7 @@ mod ingest;
 mod join;
 mod kept;
 mod legs;
+mod loss;
 mod machine;
 mod plan;
 #[cfg(test)]
@@ -39,7 +40,6 @@ mod plan_late_tests;
 mod plan_tests;
 #[cfg(feature = "planted")]
 pub mod planted;
-mod probe;
 mod proposer;
 mod quorum;
 mod reconcile;

@@ -37,10 +37,20 @@ impl TestNode {
         self.node.is_some()
     }
 
+    /// While it was down, a connection of somebody else may have been given its port.
     pub async fn start(&mut self) {
         self.faults = Faults::default();
-        let node = Node::start_with_faults(self.config.clone(), self.faults.clone()).await;
-        self.node = Some(node.unwrap_or_else(|error| panic!("{}: {error}", self.name)));
+        let begun = std::time::Instant::now();
+        while self.node.is_none() {
+            match Node::start_with_faults(self.config.clone(), self.faults.clone()).await {
+                Ok(node) => self.node = Some(node),
+                Err(error) => {
+                    let taken = error.to_string().contains("cannot listen");
+                    assert!(taken && begun.elapsed() < LONG, "{}: {error}", self.name);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
     }
 
     pub async fn stop(&mut self) {
