@@ -20,18 +20,23 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Devices {
     watched: BTreeMap<String, BTreeSet<AgentId>>,
+    /// Those of them that could not be asked for.
+    unread: BTreeSet<String>,
 }
 
 impl Devices {
-    /// Everything anew, after the event socket was opened: subscribes to all and asks for all.
-    pub async fn renew(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
+    /// Everything anew, after the event socket was opened: subscribes to all and asks for all. Like
+    /// `extend`, answers whether all could be read.
+    pub async fn renew(&mut self, ctx: &Arc<Ctx>) -> Result<bool, AriError> {
         self.watched.clear();
         ctx.devices.lock().told.clear();
         self.extend(ctx).await
     }
 
-    /// Watches the devices of agents that are new or have changed.
-    pub async fn extend(&mut self, ctx: &Arc<Ctx>) -> Result<(), AriError> {
+    /// Watches the devices of agents that are new or have changed, and of those that could not be
+    /// read. Answers whether all could now: a phone of which nothing is known may not be rung, and
+    /// nothing else would ask for it.
+    pub async fn extend(&mut self, ctx: &Arc<Ctx>) -> Result<bool, AriError> {
         let wanted: Vec<(Endpoint, AgentId)> = ctx.shared.raft.read(|machine| {
             let agents = machine.0.agents();
             agents
@@ -42,7 +47,8 @@ impl Devices {
         let mut fresh = Vec::new();
         for (endpoint, agent) in wanted {
             let known = self.watched.get(endpoint.as_str());
-            if known.is_none_or(|agents| !agents.contains(&agent)) {
+            let unread = self.unread.contains(endpoint.as_str());
+            if unread || known.is_none_or(|agents| !agents.contains(&agent)) {
                 fresh.push(endpoint.clone());
                 // May be another agent of the same name, of whom the replica knows nothing.
                 ctx.devices.lock().told.remove(&agent);
@@ -55,6 +61,7 @@ impl Devices {
         let sources: Vec<EventSource> = fresh.iter().cloned().map(EventSource::Device).collect();
         ctx.ari.subscribe(ctx.ari.app(), &sources).await?;
         self.watched = now;
+        self.unread.clear();
         let mut answers = stream::iter(fresh)
             .map(|device| async move {
                 let state = ctx.ari.device_state(&device).await;
@@ -64,10 +71,13 @@ impl Devices {
         while let Some((device, state)) = answers.next().await {
             match state {
                 Ok(state) => self.report(ctx, device.as_str(), state),
-                Err(error) => tracing::debug!(device = device.as_str(), %error, "no device state"),
+                Err(error) => {
+                    tracing::warn!(device = device.as_str(), %error, "the state of a device could not be read yet");
+                    self.unread.insert(device.as_str().into());
+                }
             }
         }
-        Ok(())
+        Ok(self.unread.is_empty())
     }
 
     /// Proposes a device's state for its agents, where another was told.

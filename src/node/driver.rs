@@ -38,6 +38,9 @@ const TAKE_BACK_TAKEN: Duration = Duration::from_secs(2);
 pub(crate) const COMPARE_AGAIN: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3));
 
+/// Until the devices of agents are asked for again that could not be read.
+const DEVICES_AGAIN: Duration = Duration::from_secs(3);
+
 /// One Asterisk to drive, and by what right.
 pub(crate) struct Seat {
     pub pbx: PbxId,
@@ -74,7 +77,8 @@ pub(crate) struct Driver {
     /// The order in which callers ask to join.
     pub(crate) turns: Turns,
     pub(crate) devices: Devices,
-    devices_changed: bool,
+    /// When agents' devices are to be looked at: there are others, or some could not be read.
+    pub(crate) devices_at: Option<Instant>,
     /// The socket is open.
     pub(crate) up: bool,
     /// When a comparison is due.
@@ -157,7 +161,7 @@ impl Driver {
             spawned: 0,
             turns,
             devices: Devices::default(),
-            devices_changed: false,
+            devices_at: None,
             up: false,
             compare_at: None,
             compare_pause: COMPARE_AGAIN.0,
@@ -183,6 +187,7 @@ impl Driver {
         self.consider();
         loop {
             let (compare_at, leaving) = (self.compare_at, self.leaving);
+            let devices_at = self.devices_at.filter(|_| self.sees());
             tokio::select! {
                 biased;
                 () = stop(&mut stopping) => break,
@@ -193,6 +198,7 @@ impl Driver {
                 Some(gap) = self.slept.1.recv() => self.woke(gap),
                 () = at(compare_at) => self.compare().await,
                 () = at(leaving) => self.close(),
+                () = at(devices_at) => self.watch_devices().await,
                 item = next(&mut self.stream) => match item {
                     Some(item) => self.item(item),
                     None => break,
@@ -201,15 +207,23 @@ impl Driver {
             if self.over {
                 self.let_go().await;
             }
-            if self.devices_changed && *self.ctx.sight.borrow() == Sight::Clear {
-                self.devices_changed = false;
-                if let Err(error) = self.devices.extend(&self.ctx).await {
-                    tracing::warn!(node = self.node(), %error, "devices of agents could not be watched");
-                    self.devices_changed = !matches!(error, AriError::Invalid(_));
-                }
-            }
         }
         self.stop(outbox).await;
+    }
+
+    async fn watch_devices(&mut self) {
+        let all_read = match self.devices.extend(&self.ctx).await {
+            Ok(all_read) => all_read,
+            Err(error) => {
+                tracing::warn!(node = self.node(), %error, "devices of agents could not be watched");
+                matches!(error, AriError::Invalid(_))
+            }
+        };
+        self.read_devices_again(all_read);
+    }
+
+    pub(crate) fn read_devices_again(&mut self, all_read: bool) {
+        self.devices_at = (!all_read).then(|| Instant::now() + DEVICES_AGAIN);
     }
 
     async fn stop(mut self, outbox: tokio::task::JoinHandle<()>) {
@@ -417,7 +431,7 @@ impl Driver {
                     }
                 }
                 AcdEvent::AgentChanged { .. } | AcdEvent::AgentDeleted { .. } => {
-                    self.devices_changed = true;
+                    self.devices_at = Some(Instant::now());
                 }
                 _ => {}
             }
@@ -451,7 +465,7 @@ impl Driver {
     fn wake_all(&mut self) {
         self.consider();
         self.know_calls();
-        self.devices_changed = true;
+        self.devices_at = Some(Instant::now());
         for (_, actor) in self.actors.values() {
             actor.wake();
         }

@@ -101,7 +101,8 @@ impl Driver {
         self.know_calls();
         self.rewire(seen, &away).await;
         ctx.sight.send_replace(Sight::Clear);
-        self.devices.renew(&ctx).await?;
+        let all_read = self.devices.renew(&ctx).await?;
+        self.read_devices_again(all_read);
         ctx.shared
             .metrics
             .update(|metrics| metrics.reconciliations += 1);

@@ -294,6 +294,11 @@ impl SimAsterisk {
         self.shared.faults.fail_next(n);
     }
 
+    /// The same for the next `n` of one resource, as in `deviceStates`, alone.
+    pub fn fail_next_requests_of(&self, resource: &str, n: u32) {
+        self.shared.faults.fail_next_of(resource, n);
+    }
+
     /// All living channels, oldest first.
     pub fn channels(&self) -> Vec<ChannelView> {
         let state = self.shared.lock();

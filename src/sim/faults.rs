@@ -14,6 +14,7 @@ pub(crate) struct Faults {
     slow_ms: AtomicU64,
     lose: AtomicU32,
     fail: AtomicU32,
+    fail_of: Mutex<(String, u32)>,
     refuse_ws_until: Mutex<Option<Instant>>,
 }
 
@@ -24,6 +25,7 @@ impl Faults {
             slow_ms: AtomicU64::new(0),
             lose: AtomicU32::new(0),
             fail: AtomicU32::new(0),
+            fail_of: Mutex::default(),
             refuse_ws_until: Mutex::new(None),
         }
     }
@@ -67,7 +69,23 @@ impl Faults {
         take_one(&self.lose)
     }
 
-    pub(crate) fn fails_this(&self) -> bool {
+    pub(crate) fn fail_next_of(&self, resource: &str, n: u32) {
+        *self
+            .fail_of
+            .lock()
+            .expect("no holder of this lock can panic") = (resource.to_owned(), n);
+    }
+
+    /// `path`: of the request, from its resource on.
+    pub(crate) fn fails_this(&self, path: &[String]) -> bool {
+        let mut fail_of = self
+            .fail_of
+            .lock()
+            .expect("no holder of this lock can panic");
+        if fail_of.1 > 0 && path.first() == Some(&fail_of.0) {
+            fail_of.1 -= 1;
+            return true;
+        }
         take_one(&self.fail)
     }
 

@@ -278,7 +278,7 @@ impl Shared {
     pub(crate) async fn execute(&self, request: Request) -> Option<Response> {
         let life = *self.lives.borrow();
         self.faults.running().await;
-        if self.faults.fails_this() {
+        if self.faults.fails_this(&request.path) {
             return Some(error(500, "Internal Server Error"));
         }
         let response = self.submit(request, life)?.await.ok()?;

@@ -3,7 +3,7 @@
 
 mod support;
 
-use holdfast_acd::command::AdminOp;
+use holdfast_acd::command::{AdminOp, DeviceState};
 use holdfast_acd::settings::{QueueSettings, Strategy};
 use holdfast_sim::{CallSpec, CallerState, Habit, Hearing};
 use std::time::Duration;
@@ -135,6 +135,24 @@ async fn a_stopped_asterisk_that_goes_on_late_leaves_no_stray_leg() {
     released(node).await;
     empty(&node.sim).await;
     assert_eq!((phone.max_concurrent(), phone.answered()), (1, 1));
+    cluster.stop().await;
+}
+
+/// Nothing else would tell: a phone that is not rung does not change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_whose_state_could_not_be_read_is_asked_for_again() {
+    log();
+    let cluster = Cluster::start(&["a"]).await;
+    let node = cluster.first();
+    cluster.queue("support", plain()).await;
+    let _phone = node.sim.phone("1001", answer(50, None));
+    node.sim.fail_next_requests_of("deviceStates", 1);
+    cluster.agent("1001", "a", &["support"]).await;
+    node.until("the phone is known to be idle", |state| {
+        let devices = &state.agent(&agent("1001")).unwrap().devices;
+        devices.values().eq([&DeviceState::NotInUse])
+    })
+    .await;
     cluster.stop().await;
 }
 
