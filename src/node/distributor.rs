@@ -6,7 +6,7 @@
 //! from the same state.
 
 use crate::handle::Shared;
-use holdfast_acd::pbx::Sight;
+use holdfast_acd::pbx::{Pbx, Sight};
 use holdfast_acd::{Command, NodeName, State, distribute};
 use holdfast_raft::ProposeError;
 use rand::Rng;
@@ -73,6 +73,7 @@ async fn duties(shared: &Shared, term: u64) {
                 .await
             {
                 Ok(answers) => {
+                    told.are_written(&decisions);
                     let made = |(command, answer): &(&Command, &holdfast_raft::Applied<_>)| {
                         matches!(command, Command::OfferMake { .. })
                             && Result::<holdfast_acd::Done, _>::is_ok(&answer.reply)
@@ -110,7 +111,26 @@ async fn duties(shared: &Shared, term: u64) {
 struct Told {
     /// Since when it leads: a node that was not heard of yet has so much time.
     since: Instant,
-    nodes: BTreeMap<NodeName, (bool, Instant)>,
+    nodes: BTreeMap<NodeName, Word>,
+}
+
+struct Word {
+    away: bool,
+    at: Instant,
+    /// It is in the log for sure.
+    written: bool,
+}
+
+impl Told {
+    fn are_written(&mut self, decisions: &[Command]) {
+        for decision in decisions {
+            if let Command::NodeAway { node, .. } | Command::NodeBack { node } = decision
+                && let Some(word) = self.nodes.get_mut(node)
+            {
+                word.written = true;
+            }
+        }
+    }
 }
 
 /// How long the same word on a node is not repeated.
@@ -176,18 +196,16 @@ fn sights(
     for pbx in state.pbxes() {
         let node = &pbx.node;
         let away = !answering.contains(node.as_str());
-        let said = told.nodes.get(node).filter(|(word, _)| *word == away);
-        let needed = if away {
-            // Of an Asterisk that was down before, it is said once: when it is given up.
-            pbx.sight == Sight::Up || (pbx.lost_at.is_none() && said.is_none())
-        } else {
-            // Who has taken one over is believed when it has compared, not when it answers.
-            pbx.sight == Sight::NodeAway || (pbx.lost_at.is_some() && pbx.sight != Sight::Taken)
-        };
-        if !needed || said.is_some_and(|(_, at)| at.elapsed() < REPEAT) {
+        let said = told.nodes.get(node).filter(|word| word.away == away);
+        if !is_to_be_said(pbx, away, said) {
             continue;
         }
-        told.nodes.insert(node.clone(), (away, Instant::now()));
+        let word = Word {
+            away,
+            at: Instant::now(),
+            written: false,
+        };
+        told.nodes.insert(node.clone(), word);
         let this = &shared.config.node.name;
         if away {
             tracing::warn!(node = this, other = %node, "node does not answer, its callers are not offered");
@@ -204,6 +222,18 @@ fn sights(
         });
     }
     commands
+}
+
+fn is_to_be_said(pbx: &Pbx, away: bool, said: Option<&Word>) -> bool {
+    let needed = if away {
+        // Of an Asterisk that was down before, it is written once: when it is given up.
+        let unwritten = said.is_none_or(|word| !word.written);
+        pbx.sight == Sight::Up || (pbx.lost_at.is_none() && unwritten)
+    } else {
+        // Who has taken one over is believed when it has compared, not when it answers.
+        pbx.sight == Sight::NodeAway || (pbx.lost_at.is_some() && pbx.sight != Sight::Taken)
+    };
+    needed && said.is_none_or(|word| word.at.elapsed() >= REPEAT)
 }
 
 /// How long nothing is due: the next deadline, and the next node to count as silent.
@@ -224,4 +254,56 @@ fn until_next(shared: &Shared, told: &Told) -> Duration {
     });
     let ms = to_deadline.into_iter().chain(to_silence).min();
     ms.map_or(IDLE, Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_acd::PbxId;
+
+    #[test]
+    fn the_silence_of_a_node_is_said_until_it_is_written_and_once_of_an_asterisk_that_was_down() {
+        let node = NodeName::new("b").unwrap();
+        let down = Pbx {
+            id: PbxId::new("b").unwrap(),
+            node: node.clone(),
+            epoch: 1,
+            sight: Sight::Down,
+            lost_at: None,
+            home: node.clone(),
+            takeover: false,
+            away_at: None,
+            since_wall_ms: 0,
+        };
+        let word = Word {
+            away: true,
+            at: Instant::now(),
+            written: false,
+        };
+        let mut told = Told {
+            since: word.at,
+            nodes: BTreeMap::from([(node.clone(), word)]),
+        };
+        assert!(is_to_be_said(&down, true, None));
+        assert!(
+            !is_to_be_said(&down, true, told.nodes.get(&node)),
+            "a moment ago"
+        );
+        told.nodes.get_mut(&node).unwrap().at -= REPEAT;
+        assert!(
+            is_to_be_said(&down, true, told.nodes.get(&node)),
+            "the answer was lost"
+        );
+
+        let node_lost_after_ms = 60_000;
+        let away = Command::NodeAway {
+            node: node.clone(),
+            node_lost_after_ms,
+        };
+        told.are_written(&[away]);
+        assert!(
+            !is_to_be_said(&down, true, told.nodes.get(&node)),
+            "it was given up"
+        );
+    }
 }
