@@ -13,6 +13,7 @@ pub mod history;
 pub mod ledger;
 pub mod log;
 pub mod properties;
+mod reach;
 pub mod recorder;
 pub mod story;
 pub mod verdict;

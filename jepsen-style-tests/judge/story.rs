@@ -507,15 +507,6 @@ impl Story {
         sum
     }
 
-    /// How long, between these moments, this Asterisk (`None`: any) may have been out of every
-    /// node's reach.
-    pub fn cut_ms(&self, pbx: Option<&str>, from_ms: u64, to_ms: u64) -> u64 {
-        self.fault_ms(from_ms, to_ms, |fault| match pbx {
-            Some(pbx) => fault.cut.iter().any(|cut| cut == pbx),
-            None => !fault.cut.is_empty(),
-        })
-    }
-
     /// Whether this Asterisk died in that time.
     pub fn died(&self, pbx: &str, from_ms: u64, to_ms: u64) -> bool {
         let deaths = self.died.get(pbx).into_iter().flatten();
