@@ -77,10 +77,27 @@ done
 [ -n "${ready:-}" ] || { cat "$dir/log" >&2; fail "the node did not become ready"; }
 
 answered() { curl -sf "$HOLDFAST_SERVER/metrics" | sed -n 's/^holdfast_answer_to_bridge_seconds_count //p'; }
-# Puts the queue and its agents in force and waits until one more caller was answered.
+# Lets go whoever waits in a queue that the requests have made.
+let_go() {
+    local call
+    for call in $(curl -sf -H "Authorization: Bearer $token" "$HOLDFAST_SERVER/v1/calls" |
+        python3 -c 'import json, sys
+for call in json.load(sys.stdin)["items"]:
+    if call["queue"] != "support": print(call["id"])'); do
+        "$holdfast" call withdraw --quiet "$call" || true
+    done
+}
+# Puts the queue and its agents in force and waits until one more caller was answered. A queue is not
+# deleted while it holds callers.
 answer_one_more() {
     local before
-    "$holdfast" apply --quiet --prune -f "$dir/queues.toml"
+    for _ in $(seq 30); do
+        "$holdfast" apply --quiet --prune -f "$dir/queues.toml" && applied=1 && break
+        let_go
+        sleep 1
+    done
+    [ -n "${applied:-}" ] || fail "the queues could not be put back $1"
+    applied=
     for agent in 1001 1002; do
         "$holdfast" agent login --quiet "$agent"
         "$holdfast" agent unpause --quiet "$agent"

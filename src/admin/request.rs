@@ -109,8 +109,10 @@ fn request_id(headers: &HeaderMap, actor: &str) -> Result<RequestId, ApiError> {
     let Some(key) = text(headers, "idempotency-key")? else {
         return Ok(RequestId(rand::random()));
     };
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        let wanted = format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} characters");
+    let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || !visible {
+        let wanted =
+            format!("Idempotency-Key must have 1 to {KEY_BYTES_MAX} characters, and no space");
         return Err(ApiError::BadRequest(wanted));
     }
     let mut hash = Sha256::new();
@@ -331,7 +333,9 @@ mod tests {
         headers.insert("idempotency-key", "k1".parse().unwrap());
         assert_eq!(request_id(&headers, "anna"), request_id(&headers, "anna"));
         assert_ne!(request_id(&headers, "anna"), request_id(&headers, "bert"));
-        headers.insert("idempotency-key", "x".repeat(201).parse().unwrap());
-        assert!(request_id(&headers, "anna").is_err());
+        for bad in ["x".repeat(201), "two words".into(), "tab\there".into()] {
+            headers.insert("idempotency-key", bad.parse().unwrap());
+            assert!(request_id(&headers, "anna").is_err(), "{bad}");
+        }
     }
 }
