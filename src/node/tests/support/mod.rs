@@ -11,7 +11,7 @@ use holdfast_node::{Handle, Node};
 use holdfast_raft::Faults;
 use holdfast_sim::{Caller, SimAsterisk, SimConfig};
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -37,20 +37,10 @@ impl TestNode {
         self.node.is_some()
     }
 
-    /// While it was down, a connection of somebody else may have been given its port.
     pub async fn start(&mut self) {
         self.faults = Faults::default();
-        let begun = std::time::Instant::now();
-        while self.node.is_none() {
-            match Node::start_with_faults(self.config.clone(), self.faults.clone()).await {
-                Ok(node) => self.node = Some(node),
-                Err(error) => {
-                    let taken = error.to_string().contains("cannot listen");
-                    assert!(taken && begun.elapsed() < LONG, "{}: {error}", self.name);
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let node = Node::start_with_faults(self.config.clone(), self.faults.clone()).await;
+        self.node = Some(node.unwrap_or_else(|error| panic!("{}: {error}", self.name)));
     }
 
     pub async fn stop(&mut self) {
@@ -152,7 +142,7 @@ impl Cluster {
         let ports: Vec<SocketAddr> = {
             let held: Vec<TcpListener> = names
                 .iter()
-                .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+                .map(|_| TcpListener::bind((own_address(), 0)).expect("a free port"))
                 .collect();
             held.iter()
                 .map(|port| port.local_addr().expect("bound"))
@@ -271,6 +261,13 @@ impl Cluster {
             node.stop().await;
         }
     }
+}
+
+/// An address of this process alone: a port of 127.0.0.1 that was free a moment ago may have been
+/// given to a connection of another test.
+fn own_address() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (high & 63), middle, low)
 }
 
 pub fn queue(name: &str) -> QueueName {
