@@ -87,17 +87,19 @@ for call in json.load(sys.stdin)["items"]:
         "$holdfast" call withdraw --quiet "$call" || true
     done
 }
-# Puts the queue and its agents in force and waits until one more caller was answered. A queue is not
-# deleted while it holds callers.
-answer_one_more() {
-    local before
+# Puts the queue and its agents in force. A queue is not deleted while it holds callers.
+put_back() {
     for _ in $(seq 30); do
-        "$holdfast" apply --quiet --prune -f "$dir/queues.toml" && applied=1 && break
+        "$holdfast" apply --quiet --prune -f "$dir/queues.toml" && return
         let_go
         sleep 1
     done
-    [ -n "${applied:-}" ] || fail "the queues could not be put back $1"
-    applied=
+    fail "the queues could not be put back $1"
+}
+# Waits until one more caller was answered.
+answer_one_more() {
+    local before
+    put_back "$1"
     for agent in 1001 1002; do
         "$holdfast" agent login --quiet "$agent"
         "$holdfast" agent unpause --quiet "$agent"

@@ -1,6 +1,6 @@
 //! For how long an Asterisk may have been out of every node's reach: what nobody could end there.
 
-use super::story::{Fault, Story};
+use super::story::{Fault, Story, covered_ms};
 
 impl Story {
     /// How long, between these moments, this Asterisk (`None`: any) may have been out of every
@@ -9,29 +9,25 @@ impl Story {
         let Some(pbx) = pbx else {
             return self.fault_ms(from_ms, to_ms, |fault| !fault.cut.is_empty());
         };
-        let kept = self.kept_cut(pbx);
-        self.fault_ms(from_ms, to_ms, |fault| {
-            cuts(fault, pbx) || kept.iter().any(|it| std::ptr::eq(*it, fault))
-        })
+        covered_ms(from_ms, to_ms, self.out_of_reach(pbx))
     }
 
-    /// The isolations that begin before this Asterisk is reached again and outlast that: its node has
-    /// begun anew meanwhile, and may not take it up before a majority has said whose it is.
-    fn kept_cut(&self, pbx: &str) -> Vec<&Fault> {
-        let cut = self.faults.iter().filter(|fault| cuts(fault, pbx));
-        let mut ends: Vec<u64> = cut.map(Fault::until).collect();
-        let mut kept: Vec<&Fault> = Vec::new();
-        let isolations = |fault: &&Fault| isolates(fault, pbx);
-        let mut isolations: Vec<&Fault> = self.faults.iter().filter(isolations).collect();
+    /// What cuts this Asterisk off, and the isolations that begin before it is reached again and
+    /// outlast that: its node has begun anew meanwhile, and may not take it up before a majority has
+    /// said whose it is.
+    fn out_of_reach(&self, pbx: &str) -> Vec<&Fault> {
+        let faults = || self.faults.iter();
+        let mut out: Vec<&Fault> = faults().filter(|fault| cuts(fault, pbx)).collect();
+        let mut isolations: Vec<&Fault> = faults().filter(|it| isolates(it, pbx)).collect();
         isolations.sort_by_key(|fault| fault.until());
         for fault in isolations {
-            let meets = |end: &u64| fault.from.early() <= *end && *end <= fault.until();
-            if ends.iter().any(meets) {
-                ends.push(fault.until());
-                kept.push(fault);
+            let mut ends = out.iter().map(|before| before.until());
+            let within = fault.from.early()..=fault.until();
+            if ends.any(|end| within.contains(&end)) {
+                out.push(fault);
             }
         }
-        kept
+        out
     }
 }
 

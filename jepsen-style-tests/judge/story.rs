@@ -492,19 +492,7 @@ impl Story {
 
     /// How long, between these moments, at least one fault was on that satisfies `of`.
     pub fn fault_ms(&self, from_ms: u64, to_ms: u64, of: impl Fn(&Fault) -> bool) -> u64 {
-        let mut spans: Vec<(u64, u64)> = self
-            .faults
-            .iter()
-            .filter(|fault| of(fault) && fault.meets(from_ms, to_ms))
-            .map(|fault| (fault.from.early().max(from_ms), fault.until().min(to_ms)))
-            .collect();
-        spans.sort_unstable();
-        let (mut sum, mut covered) = (0, from_ms);
-        for (from, to) in spans {
-            sum += to.saturating_sub(from.max(covered));
-            covered = covered.max(to);
-        }
-        sum
+        covered_ms(from_ms, to_ms, self.faults.iter().filter(|it| of(it)))
     }
 
     /// Whether this Asterisk died in that time.
@@ -556,6 +544,26 @@ impl Fault {
     pub fn meets(&self, from_ms: u64, to_ms: u64) -> bool {
         self.from.early() <= to_ms && self.until() >= from_ms
     }
+}
+
+/// How long, between these moments, at least one of these faults was on.
+pub(super) fn covered_ms<'a>(
+    from_ms: u64,
+    to_ms: u64,
+    faults: impl IntoIterator<Item = &'a Fault>,
+) -> u64 {
+    let mut spans: Vec<(u64, u64)> = faults
+        .into_iter()
+        .filter(|fault| fault.meets(from_ms, to_ms))
+        .map(|fault| (fault.from.early().max(from_ms), fault.until().min(to_ms)))
+        .collect();
+    spans.sort_unstable();
+    let (mut sum, mut covered) = (0, from_ms);
+    for (from, to) in spans {
+        sum += to.saturating_sub(from.max(covered));
+        covered = covered.max(to);
+    }
+    sum
 }
 
 impl std::fmt::Display for Channel {

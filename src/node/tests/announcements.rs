@@ -3,20 +3,19 @@
 mod support;
 
 use holdfast_acd::settings::{Announce, QueueSettings};
-use holdfast_sim::{CallSpec, CallerState, Habit, Hearing};
+use holdfast_sim::{CallSpec, CallerState, Hearing};
 use support::*;
 
-fn answer(after_ms: u64) -> Habit {
-    Habit::Answer {
-        after_ms,
-        talk_ms: None,
-    }
-}
-
-fn plain() -> QueueSettings {
+/// One announcement soon, and the next a minute later.
+fn told_soon() -> QueueSettings {
+    let announce = Announce {
+        frequency_ms: 60_000,
+        first_after_ms: 100,
+        ..Announce::default()
+    };
     QueueSettings {
-        ring_time_ms: 30_000,
-        ..QueueSettings::default()
+        announce,
+        ..plain()
     }
 }
 
@@ -25,17 +24,8 @@ async fn a_prompt_does_not_delay_the_offer_and_stops_at_the_grant() {
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    let phone = node.sim.phone("1001", answer(10));
-    let announce = Announce {
-        frequency_ms: 60_000,
-        first_after_ms: 100,
-        ..Announce::default()
-    };
-    let settings = QueueSettings {
-        announce,
-        ..plain()
-    };
-    cluster.queue("support", settings).await;
+    let phone = node.sim.phone("1001", answer(10, None));
+    cluster.queue("support", told_soon()).await;
     let caller = node.sim.place_call(CallSpec::new("q-support", "1"));
     let prompt = Hearing::Sound("sound:queue-youarenext".into());
     until(&node.sim, "the prompt plays", |_| {
@@ -78,17 +68,8 @@ async fn a_position_that_is_told_when_the_agent_answers_is_the_last_that_is_said
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
     // In the middle of the number, which comes after 2.3 s and takes 0.4 s.
-    let phone = node.sim.phone("1001", answer(2_300));
-    let announce = Announce {
-        frequency_ms: 60_000,
-        first_after_ms: 100,
-        ..Announce::default()
-    };
-    let settings = QueueSettings {
-        announce,
-        ..plain()
-    };
-    cluster.queue("support", settings).await;
+    let phone = node.sim.phone("1001", answer(2_300, None));
+    cluster.queue("support", told_soon()).await;
     let first = node.sim.place_call(CallSpec::new("q-support", "1"));
     let second = node.sim.place_call(CallSpec::new("q-support", "2"));
     until(&node.sim, "the position is told", |_| {

@@ -173,28 +173,16 @@ async fn a_caller_whose_channel_does_not_answer_holds_up_nobody_for_long() {
     assert_eq!(line(node), channels(&callers[1..]));
     // What it does meanwhile waits in its mailbox, and is told.
     "789".chars().for_each(|key| callers[0].press(key));
-    let full = async {
-        while node.handle().metrics().queues["mailboxes"].0 < 3 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LONG, full)
-        .await
-        .expect("keys in the mailbox");
+    node.until_counted("keys in the mailbox", |it| it.queues["mailboxes"].0 >= 3)
+        .await;
     // It was held up all the time, and no request was given up.
     assert_eq!(node.handle().metrics().ari_failures.get("join"), None);
     relay.let_go.send_replace(true);
     all_joined(node, 6).await;
     callers.rotate_left(1);
     assert_eq!(line(node), channels(&callers));
-    let read = async {
-        while node.handle().metrics().queues["mailboxes"].0 > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LONG, read)
-        .await
-        .expect("mailboxes are read");
+    node.until_counted("mailboxes are read", |it| it.queues["mailboxes"].0 == 0)
+        .await;
     cluster.stop().await;
 }
 

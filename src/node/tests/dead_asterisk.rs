@@ -5,21 +5,16 @@ mod support;
 
 use holdfast_acd::agent::Hand;
 use holdfast_acd::pbx::Sight;
-use holdfast_acd::settings::QueueSettings;
 use holdfast_acd::{PbxId, State};
 use holdfast_node::config::Span;
-use holdfast_sim::{CallSpec, Habit};
+use holdfast_sim::CallSpec;
 use support::*;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// One caller of `a` waits; the phone of the only agent, at `b`, is for him alone.
 async fn one_waits(cluster: &Cluster) {
-    let settings = QueueSettings {
-        ring_time_ms: 30_000,
-        ..QueueSettings::default()
-    };
-    cluster.queue("support", settings).await;
+    cluster.queue("support", plain()).await;
     let spec = CallSpec::new("q-support", "5550000");
     cluster.nodes[0].sim.place_call(spec);
     for node in &cluster.nodes {
@@ -35,11 +30,7 @@ fn is_given_up(state: &State) -> bool {
 
 /// It is rung for nobody, and the caller of another Asterisk is served at once.
 async fn nobody_rings_in_vain(cluster: &Cluster) {
-    let answers = Habit::Answer {
-        after_ms: 10,
-        talk_ms: None,
-    };
-    let phone = cluster.nodes[1].sim.phone("1001", answers);
+    let phone = cluster.nodes[1].sim.phone("1001", answer(10, None));
     cluster.agent("1001", "b", &["support"]).await;
     let spec = CallSpec::new("q-support", "5550001");
     let caller = cluster.nodes[1].sim.place_call(spec);
@@ -80,21 +71,11 @@ async fn an_asterisk_that_died_while_there_was_no_majority_is_given_up_when_ther
     }
     cluster.nodes[0].sim.kill().await;
     // That it is out of sight, or that it has died, could not be written in time.
-    let given_up = async {
-        let count = || {
-            cluster.nodes[0]
-                .handle()
-                .metrics()
-                .proposals
-                .get("gave_up")
-                .copied()
-        };
-        while count().unwrap_or(0) == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let given_up = tokio::time::timeout(LONG, given_up).await;
-    given_up.expect("a fact that could not be written");
+    cluster.nodes[0]
+        .until_counted("a fact that could not be written", |metrics| {
+            metrics.proposals.contains_key("gave_up")
+        })
+        .await;
     for other in [1, 2] {
         cluster.nodes[other].start().await;
     }

@@ -10,26 +10,12 @@ use holdfast_sim::{CallSpec, CallerState, EndedBy, Habit, Hearing};
 use std::time::Duration;
 use support::*;
 
-fn answer(after_ms: u64) -> Habit {
-    Habit::Answer {
-        after_ms,
-        talk_ms: None,
-    }
-}
-
-fn plain() -> QueueSettings {
-    QueueSettings {
-        ring_time_ms: 30_000,
-        ..QueueSettings::default()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_is_answered_bridged_and_released_when_the_agent_hangs_up() {
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    let phone = node.sim.phone("1001", answer(50));
+    let phone = node.sim.phone("1001", answer(50, None));
     cluster.queue("support", plain()).await;
     cluster.agent("1001", "a", &["support"]).await;
     let caller = node.sim.place_call(CallSpec::new("q-support", "5551234"));
@@ -73,7 +59,7 @@ async fn the_agent_is_free_again_when_the_caller_hangs_up() {
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    let phone = node.sim.phone("1001", answer(10));
+    let phone = node.sim.phone("1001", answer(10, None));
     cluster.queue("support", plain()).await;
     cluster.agent("1001", "a", &["support"]).await;
     for round in 1..=2 {
@@ -103,7 +89,7 @@ async fn when_all_phones_ring_the_losers_stop_as_answered_elsewhere() {
     for agent in ["1001", "1002", "1003"] {
         cluster.agent(agent, "a", &["support"]).await;
     }
-    phones[1].set_habit(answer(400));
+    phones[1].set_habit(answer(400, None));
     let caller = node.sim.place_call(CallSpec::new("q-support", "5551234"));
     until(&node.sim, "they talk", |_| {
         caller.talking_to().as_deref() == Some("1002")
@@ -128,7 +114,12 @@ async fn busy_reject_and_silence_lead_to_the_next_agent_and_the_caller_keeps_the
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    let habits = [Habit::Busy, Habit::Reject, Habit::NoAnswer, answer(10)];
+    let habits = [
+        Habit::Busy,
+        Habit::Reject,
+        Habit::NoAnswer,
+        answer(10, None),
+    ];
     let phones: Vec<_> = (1001..)
         .zip(habits)
         .map(|(number, habit)| node.sim.phone(&number.to_string(), habit))
@@ -353,7 +344,7 @@ async fn by_dialplan_the_string_is_dialled_and_who_is_not_answered_resumes_the_p
     let caller = node.sim.place_call(CallSpec::new("qd-support", "1"));
     until(&node.sim, "the phone rings", |_| phone.times_rung() == 1).await;
     let first = node.handle().read(|state| state.calls().next().unwrap().id);
-    phone.set_habit(answer(10));
+    phone.set_habit(answer(10, None));
     until(&node.sim, "they talk", |_| {
         caller.state() == CallerState::Talking
     })
@@ -376,7 +367,7 @@ async fn agents_log_in_and_pause_by_feature_code() {
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    node.sim.phone("1001", answer(10));
+    node.sim.phone("1001", answer(10, None));
     cluster.queue("support", plain()).await;
     cluster.agent("1001", "a", &["support"]).await;
     node.admin(AdminOp::AgentLogout {
@@ -414,7 +405,7 @@ async fn an_agent_who_is_busy_elsewhere_is_not_rung() {
     log();
     let cluster = Cluster::start(&["a"]).await;
     let node = cluster.first();
-    let phone = node.sim.phone("1001", answer(10));
+    let phone = node.sim.phone("1001", answer(10, None));
     cluster.queue("support", plain()).await;
     cluster.agent("1001", "a", &["support"]).await;
     phone.busy_elsewhere(true);

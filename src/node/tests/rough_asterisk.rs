@@ -5,20 +5,8 @@ mod support;
 
 use holdfast_acd::command::{AdminOp, DeviceState};
 use holdfast_acd::settings::{QueueSettings, Strategy};
-use holdfast_sim::{CallSpec, CallerState, Habit, Hearing};
-use std::time::Duration;
+use holdfast_sim::{CallSpec, CallerState, Hearing};
 use support::*;
-
-fn answer(after_ms: u64, talk_ms: Option<u64>) -> Habit {
-    Habit::Answer { after_ms, talk_ms }
-}
-
-fn plain() -> QueueSettings {
-    QueueSettings {
-        ring_time_ms: 30_000,
-        ..QueueSettings::default()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_and_refusals_cost_time_and_never_a_second_ring() {
@@ -111,20 +99,10 @@ async fn a_stopped_asterisk_that_goes_on_late_leaves_no_stray_leg() {
     })
     .await;
     // The request for the leg is given up, and so is the question whether the leg is there.
-    let given_up = async {
-        let failed = || {
-            node.handle()
-                .metrics()
-                .ari_failures
-                .contains_key("look_at_leg")
-        };
-        while !failed() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(LONG, given_up)
-        .await
-        .expect("a leg is asked for in vain");
+    node.until_counted("a leg is asked for in vain", |metrics| {
+        metrics.ari_failures.contains_key("look_at_leg")
+    })
+    .await;
     assert_eq!(node.handle().metrics().legs_requested, 1);
     node.sim.resume();
     until(&node.sim, "they talk", |_| {

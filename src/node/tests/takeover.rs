@@ -16,16 +16,11 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Place of node `b`, the one that is lost, in the cluster.
 const B: usize = 1;
 
-fn plain() -> QueueSettings {
+fn in_turn() -> QueueSettings {
     QueueSettings {
-        ring_time_ms: 30_000,
         strategy: Strategy::RrMemory,
-        ..QueueSettings::default()
+        ..plain()
     }
-}
-
-fn answer(after_ms: u64, talk_ms: Option<u64>) -> Habit {
-    Habit::Answer { after_ms, talk_ms }
 }
 
 fn pbx(state: &State, name: &str) -> Pbx {
@@ -93,7 +88,7 @@ fn never_silent(caller: &Caller) {
 async fn callers_of_a_dead_node_are_served_by_another_and_it_gets_its_asterisk_back() {
     log();
     let mut cluster = Cluster::start_taking(&NAMES, |_| {}).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let first = cluster.nodes[0].sim.phone("1001", answer(10, None));
     cluster.agent("1001", "a", &["support"]).await;
     let talker = cluster.nodes[B]
@@ -162,7 +157,7 @@ async fn callers_of_a_dead_node_are_served_by_another_and_it_gets_its_asterisk_b
 async fn an_agent_whose_phone_rings_for_a_dead_node_is_rung_again_and_connected_once() {
     log();
     let mut cluster = Cluster::start_taking(&NAMES, |_| {}).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let phone = cluster.nodes[2].sim.phone("1001", Habit::NoAnswer);
     cluster.agent("1001", "c", &["support"]).await;
     let caller = waits(&cluster, B, "5551").await;
@@ -202,7 +197,7 @@ async fn a_node_that_is_cut_off_is_deposed_and_stays_silent_until_it_is_back() {
         config.timing.no_quorum_after = Span::ms(3_000);
     })
     .await;
-    let mut settings = plain();
+    let mut settings = in_turn();
     settings.fallback.context = Some("fallback".into());
     settings.fallback.exten = Some("100".into());
     cluster.queue("support", settings).await;
@@ -282,7 +277,7 @@ async fn an_asterisk_that_is_not_to_be_taken_over_or_cannot_be_reached_is_left_a
         }
     })
     .await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let caller = waits(&cluster, B, "5551").await;
     cluster.nodes[B].kill().await;
     long_overdue(&cluster.nodes[0]).await;
@@ -326,7 +321,7 @@ async fn the_node_that_took_over_dies_too_and_a_third_goes_on() {
     log();
     let names = ["a", "b", "c", "d", "e"];
     let mut cluster = Cluster::start_taking(&names, |_| {}).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let caller = waits(&cluster, B, "5551").await;
     cluster.nodes[B].kill().await;
     let by = driven(cluster.up(), "b", false).await;
@@ -357,7 +352,7 @@ async fn the_node_that_took_over_dies_too_and_a_third_goes_on() {
 async fn late_requests_and_facts_of_an_earlier_driver_are_harmless() {
     log();
     let cluster = Cluster::start(&["a"]).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let here = cluster.first();
     let caller = waits(&cluster, 0, "5551").await;
     let phone = here.sim.phone("1001", Habit::NoAnswer);
@@ -426,7 +421,7 @@ async fn a_node_that_was_given_up_while_it_lived_serves_its_callers_again() {
         config.timing.no_quorum_after = Span::ms(60_000);
     })
     .await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let caller = waits(&cluster, B, "5551").await;
     let lost = &cluster.nodes[B];
     lost.faults.isolate(true);
@@ -457,7 +452,7 @@ async fn callers_of_a_node_that_died_and_was_removed_are_given_up() {
         config.timing.node_lost_after = Span::ms(3_000);
     })
     .await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let caller = waits(&cluster, B, "5551").await;
     cluster.nodes[B].kill().await;
     let up = cluster.up();
@@ -478,7 +473,7 @@ async fn callers_of_a_node_that_died_and_was_removed_are_given_up() {
 async fn a_driver_whose_asterisk_is_given_to_another_lets_go_and_asks_for_it_again() {
     log();
     let cluster = Cluster::start(&["a"]).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let here = cluster.first();
     let caller = waits(&cluster, 0, "5551").await;
     let before = here.handle().read(|state| pbx(state, "a"));
@@ -517,7 +512,7 @@ async fn a_deposed_node_that_hears_of_nobody_counts_no_caller_as_sent_away() {
         config.timing.no_quorum_after = Span::ms(3_000);
     })
     .await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let caller = waits(&cluster, B, "5551").await;
     let lost = &cluster.nodes[B];
     lost.until("it knows the caller", |state| line(state) == ["5551"])

@@ -14,16 +14,11 @@ use support::*;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-fn plain() -> QueueSettings {
+fn in_turn() -> QueueSettings {
     QueueSettings {
-        ring_time_ms: 30_000,
         strategy: Strategy::RrMemory,
-        ..QueueSettings::default()
+        ..plain()
     }
-}
-
-fn answer(after_ms: u64, talk_ms: Option<u64>) -> Habit {
-    Habit::Answer { after_ms, talk_ms }
 }
 
 fn waiting(state: &State) -> Vec<CallId> {
@@ -56,7 +51,7 @@ async fn callers(cluster: &Cluster, at: &[usize]) -> Vec<Caller> {
 async fn callers_of_three_asterisks_are_answered_in_order_by_one_agent() {
     log();
     let cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let callers = callers(&cluster, &[2, 0, 1, 1, 0, 2]).await;
     let phone = cluster.nodes[0].sim.phone("1001", answer(10, Some(500)));
     cluster.agent("1001", "a", &["support"]).await;
@@ -102,7 +97,7 @@ async fn callers_of_three_asterisks_are_answered_in_order_by_one_agent() {
 async fn the_line_survives_the_leader_and_talks_go_on() {
     log();
     let mut cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let leader = cluster.leader().await;
     let (one, two) = ((leader + 1) % 3, (leader + 2) % 3);
     // One talk at a follower, then a line over all three.
@@ -166,7 +161,7 @@ async fn the_line_survives_the_leader_and_talks_go_on() {
 async fn a_node_that_is_restarted_picks_its_callers_up_at_their_old_places() {
     log();
     let mut cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let waiting_callers = callers(&cluster, &[0, 1, 0]).await;
     let order = cluster.nodes[1].handle().read(waiting);
     cluster.nodes[0].stop().await;
@@ -206,7 +201,7 @@ async fn a_node_that_is_restarted_picks_its_callers_up_at_their_old_places() {
 async fn after_a_cut_of_the_event_socket_the_state_agrees_with_asterisk() {
     log();
     let cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let node = &cluster.nodes[0];
     let before = callers(&cluster, &[0, 0, 1]).await;
     let phone = node.sim.phone("1001", answer(10, None));
@@ -243,7 +238,7 @@ async fn after_a_cut_of_the_event_socket_the_state_agrees_with_asterisk() {
 async fn when_an_asterisk_dies_its_calls_end_and_it_is_used_again_when_it_is_back() {
     log();
     let cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let phone = cluster.nodes[1].sim.phone("1001", answer(10, None));
     cluster.agent("1001", "b", &["support"]).await;
     let node = &cluster.nodes[0];
@@ -283,7 +278,7 @@ async fn without_a_quorum_callers_keep_music_and_then_go_to_the_fallback() {
         config.timing.no_quorum_after = Span::ms(3_000);
     })
     .await;
-    let mut settings = plain();
+    let mut settings = in_turn();
     settings.fallback.context = Some("fallback".into());
     settings.fallback.exten = Some("100".into());
     cluster.queue("support", settings).await;
@@ -320,7 +315,7 @@ async fn without_a_quorum_callers_keep_music_and_then_go_to_the_fallback() {
 async fn an_agent_of_another_asterisk_is_reached_through_the_trunk_and_only_once() {
     log();
     let cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let phone = cluster.nodes[2].sim.phone("1001", answer(200, Some(300)));
     cluster.agent("1001", "c", &["support"]).await;
     let all: Vec<Caller> = (0..9)
@@ -355,7 +350,7 @@ async fn an_agent_of_another_asterisk_is_reached_through_the_trunk_and_only_once
 async fn callers_who_hang_up_at_once_at_any_node_leave_no_call_behind() {
     log();
     let cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     for round in 0..30_u64 {
         let node = &cluster.nodes[round as usize % 3];
         let spec = CallSpec::new("q-support", "1").patience_ms(round % 10 * 5);
@@ -366,14 +361,8 @@ async fn callers_who_hang_up_at_once_at_any_node_leave_no_call_behind() {
     }
     for node in &cluster.nodes {
         empty(&node.sim).await;
-        let idle = async {
-            while node.handle().metrics().callers > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(LONG, idle)
-            .await
-            .expect("no actor is left");
+        node.until_counted("no actor is left", |metrics| metrics.callers == 0)
+            .await;
     }
     // Nobody who could still say that these callers have gone is left: so nothing may be there.
     for node in &cluster.nodes {
@@ -389,7 +378,7 @@ async fn a_node_that_is_removed_leaves_no_caller_behind_who_is_offered() {
     let lost_after =
         |config: &mut holdfast_node::NodeConfig| config.timing.node_lost_after = Span::ms(2_000);
     let mut cluster = Cluster::start_with(&NAMES, lost_after).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let _first = callers(&cluster, &[2, 1]).await;
     cluster.nodes[2].stop().await;
     let raft = cluster.up().handle();
@@ -431,7 +420,7 @@ async fn a_node_that_is_cut_off_tells_no_position_until_it_knows_the_one_of_now(
     };
     let settings = QueueSettings {
         announce,
-        ..plain()
+        ..in_turn()
     };
     cluster.queue("support", settings).await;
     let leader = cluster.leader().await;
@@ -478,7 +467,7 @@ async fn a_node_that_is_cut_off_tells_no_position_until_it_knows_the_one_of_now(
 async fn a_phone_stops_ringing_for_a_caller_whose_node_is_cut_off() {
     log();
     let cluster = Cluster::start(&NAMES).await;
-    cluster.queue("support", plain()).await;
+    cluster.queue("support", in_turn()).await;
     let away = (cluster.leader().await + 1) % 3;
     let node = &cluster.nodes[away];
     let phone = node.sim.phone("1001", Habit::NoAnswer);

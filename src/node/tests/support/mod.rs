@@ -7,9 +7,9 @@ use holdfast_acd::command::AdminOp;
 use holdfast_acd::settings::{AgentSettings, MemberSettings, QueueSettings};
 use holdfast_acd::{AgentId, PbxId, QueueName, State};
 use holdfast_node::config::{AsteriskSection, NodeConfig, Secret, Span, TakeoverSection};
-use holdfast_node::{Handle, Node};
+use holdfast_node::{Handle, Node, NodeMetrics};
 use holdfast_raft::Faults;
-use holdfast_sim::{Caller, SimAsterisk, SimConfig};
+use holdfast_sim::{Caller, Habit, SimAsterisk, SimConfig};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -88,6 +88,17 @@ impl TestNode {
                 self.name
             );
         }
+    }
+
+    /// Waits until this node has counted so.
+    pub async fn until_counted(&self, what: &str, condition: impl Fn(&NodeMetrics) -> bool) {
+        let wait = async {
+            while !condition(&self.handle().metrics()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let counted = tokio::time::timeout(LONG, wait).await;
+        counted.unwrap_or_else(|_| panic!("{what}: not counted by {}", self.name));
     }
 
     pub async fn admin(&self, op: AdminOp) {
@@ -261,6 +272,18 @@ impl Cluster {
             node.stop().await;
         }
     }
+}
+
+/// Everything as it is without settings, but a long ring.
+pub fn plain() -> QueueSettings {
+    QueueSettings {
+        ring_time_ms: 30_000,
+        ..QueueSettings::default()
+    }
+}
+
+pub fn answer(after_ms: u64, talk_ms: Option<u64>) -> Habit {
+    Habit::Answer { after_ms, talk_ms }
 }
 
 /// An address of this process alone: a port of 127.0.0.1 that was free a moment ago may have been
