@@ -139,8 +139,7 @@ pub fn reply<M: Machine>(number: usize, body: &[u8]) -> Result<(), String> {
         Kind::Journal => {
             let part: wire::JournalPart = wire::unpack_reply(body)?;
             for raw in part.records {
-                let key = crate::journal_keys::event_key(raw.index, raw.seq);
-                let _ = crate::journal_keys::record::<M::Event>(&key, &raw.value.0);
+                let _ = crate::journal::record::<M::Event>(&raw);
             }
         }
     }

@@ -66,7 +66,6 @@ mod handle;
 mod handover;
 mod identity;
 mod journal;
-mod journal_keys;
 mod log;
 mod machine;
 mod members;

@@ -253,7 +253,7 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
             outcomes.push(outcome);
             if let Some(batch) = events.filter(|b| !b.events.is_empty()) {
                 let batch = Arc::new(batch);
-                self.state.journal.write(batch.clone()).await;
+                self.state.journal.write(&batch).await;
                 // Nobody listening is fine.
                 let _ = self.state.events.send(batch);
             }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::state::State;
 use crate::JournalError;
-use crate::tree::{Change, Tree, Visit};
+use crate::tree::{Change, Pair, Tree, Visit};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -69,6 +69,13 @@ impl Tree for SimTree {
         Ok(live.and_then(|map| map.get(key)).cloned())
     }
 
+    fn at_or_before(&self, key: &[u8]) -> Result<Option<Pair>, JournalError> {
+        let state = self.state()?;
+        let live = state.trees.get(&self.dir).and_then(|s| s.live.as_ref());
+        let found = live.and_then(|map| map.range(..=key.to_vec()).next_back());
+        Ok(found.map(|(key, value)| (key.clone(), value.clone())))
+    }
+
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), JournalError> {
         let mut at = from.to_vec();
         // The lock is not held while the visitor looks, for it may look into the tree itself.
@@ -101,6 +108,13 @@ impl Tree for SimTree {
                 None => live.remove(&key),
             };
         }
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<(), JournalError> {
+        let mut state = self.state()?;
+        let shelf = state.trees.entry(self.dir.clone()).or_default();
+        shelf.live = Some(Map::new());
         Ok(())
     }
 

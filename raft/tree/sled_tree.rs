@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Change, Tree, Visit};
+use super::{Change, Pair, Tree, Visit};
 use crate::disk::{Disk, Files, create_dir, io_at};
 use crate::world::system_wall_ms;
 use crate::{JournalError, StartError};
@@ -36,6 +36,11 @@ impl Tree for Sled {
         Ok(self.db.get(key)?.map(|v| v.to_vec()))
     }
 
+    fn at_or_before(&self, key: &[u8]) -> Result<Option<Pair>, JournalError> {
+        let found = self.db.range(..=key).next_back().transpose()?;
+        Ok(found.map(|(key, value)| (key.to_vec(), value.to_vec())))
+    }
+
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), JournalError> {
         for item in self.db.range(from..to) {
             let (key, value) = item?;
@@ -55,6 +60,10 @@ impl Tree for Sled {
             }
         }
         Ok(self.db.apply_batch(batch)?)
+    }
+
+    fn clear(&self) -> Result<(), JournalError> {
+        Ok(self.db.clear()?)
     }
 
     fn checkpoint(&self) -> Result<(), JournalError> {
