@@ -6,18 +6,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Error;
-use crate::node::{APPLIED, DONE, FORGET, LEADS, PUT};
+use crate::node::{APPLIED, FORGET, LEADS, PUT};
 use crate::servers::System;
+use crate::shared::Shared;
 
-/// Writers who share one connection to etcd, which HTTP/2 allows.
-const ETCD_SHARE: usize = 16;
+/// Writers who share one connection.
+const SHARE: usize = 16;
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -47,10 +48,11 @@ struct Header {
     member_id: u64,
 }
 
+#[derive(Clone)]
 pub enum Writer {
-    Holdfast(BufReader<TcpStream>),
+    Holdfast(Shared),
     Etcd(Grpc<Channel>),
-    Redis(BufReader<TcpStream>),
+    Redis(Shared),
 }
 
 impl Writer {
@@ -60,21 +62,17 @@ impl Writer {
         to: SocketAddr,
         count: usize,
     ) -> Result<Vec<Writer>, Error> {
-        let mut writers = Vec::with_capacity(count);
-        let mut shared = None;
+        let mut writers: Vec<Writer> = Vec::with_capacity(count);
         for number in 0..count {
-            writers.push(match system {
-                System::Holdfast => Writer::Holdfast(tcp(to).await?),
-                System::Redis => Writer::Redis(tcp(to).await?),
-                System::Etcd => {
-                    let channel = match shared.take() {
-                        Some(channel) if number % ETCD_SHARE != 0 => channel,
-                        _ => channel(to).await?,
-                    };
-                    shared = Some(channel.clone());
-                    Writer::Etcd(Grpc::new(channel))
-                }
-            });
+            let writer = match writers.last() {
+                Some(writer) if number % SHARE != 0 => writer.clone(),
+                _ => match system {
+                    System::Holdfast => Writer::Holdfast(Shared::new(system, tcp(to).await?)),
+                    System::Redis => Writer::Redis(Shared::new(system, tcp(to).await?)),
+                    System::Etcd => Writer::Etcd(Grpc::new(channel(to).await?)),
+                },
+            };
+            writers.push(writer);
         }
         Ok(writers)
     }
@@ -90,8 +88,7 @@ impl Writer {
                         out.extend(length.to_be_bytes());
                         out.extend(field);
                     }
-                    node.write_all(&out).await?;
-                    Ok(node.read_u8().await? == DONE)
+                    node.ask(out).await
                 }
                 Writer::Redis(redis) => {
                     let mut out = b"*3\r\n$3\r\nSET\r\n".to_vec();
@@ -100,13 +97,7 @@ impl Writer {
                         out.extend(field);
                         out.extend(b"\r\n");
                     }
-                    redis.write_all(&out).await?;
-                    let mut line = String::new();
-                    redis.read_line(&mut line).await?;
-                    match line.is_empty() {
-                        true => Err(std::io::ErrorKind::UnexpectedEof.into()),
-                        false => Ok(line == "+OK\r\n"),
-                    }
+                    redis.ask(out).await
                 }
                 Writer::Etcd(etcd) => {
                     let (key, value) = (key.to_vec(), value.to_vec());
@@ -181,11 +172,11 @@ pub async fn applied(node: SocketAddr) -> Result<Vec<(u64, u64)>, Error> {
     answered("asking what was applied", asked).await
 }
 
-async fn tcp(to: SocketAddr) -> Result<BufReader<TcpStream>, Error> {
+async fn tcp(to: SocketAddr) -> Result<TcpStream, Error> {
     let connecting = async {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
-        Ok(BufReader::new(stream))
+        Ok(stream)
     };
     answered(format!("connecting to {to}"), connecting).await
 }

@@ -11,6 +11,7 @@ mod node;
 mod proc;
 mod section;
 mod servers;
+mod shared;
 
 use std::fs::File;
 use std::io::Write;

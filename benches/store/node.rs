@@ -15,8 +15,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use holdfast_raft::{Config, Machine, Raft, Secret, Stamp, codec};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::Error;
 
@@ -34,6 +37,8 @@ pub const REFUSED: u8 = 1;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const SCHEMA_BYTES_MAX: usize = 64 << 20;
+/// Requests of one connection that are not answered yet.
+const REQUESTS: usize = 256;
 /// Of later entries it is not noted when they were applied.
 const NOTED_MAX: usize = 100_000;
 
@@ -156,43 +161,71 @@ pub async fn run(args: NodeArgs) -> Result<(), Error> {
     }
 }
 
-async fn serve(raft: Raft<Table>, mut guest: TcpStream) -> std::io::Result<()> {
+/// Answers in the order of the requests, without waiting for one before it reads the next.
+async fn serve(raft: Raft<Table>, guest: TcpStream) -> std::io::Result<()> {
     guest.set_nodelay(true)?;
-    let (reading, mut writing) = guest.split();
+    let (reading, writing) = guest.into_split();
+    let (answers, due) = mpsc::channel(REQUESTS);
+    tokio::spawn(answer(writing, due));
     let mut reading = BufReader::new(reading);
     loop {
-        match reading.read_u8().await? {
+        let raft = raft.clone();
+        let answer = match reading.read_u8().await? {
             PUT => {
                 let key = field(&mut reading).await?;
                 let value = field(&mut reading).await?;
-                let done = raft.propose(Put { key, value }, DEADLINE).await;
-                let answer = if done.is_ok() { DONE } else { REFUSED };
-                writing.write_all(&[answer]).await?;
+                tokio::spawn(async move {
+                    let done = raft.propose(Put { key, value }, DEADLINE).await;
+                    vec![if done.is_ok() { DONE } else { REFUSED }]
+                })
             }
-            LEADS => {
+            LEADS => tokio::spawn(async move {
                 let leads = raft.leadership().borrow().is_some();
-                writing.write_all(&[u8::from(leads)]).await?;
-            }
-            FORGET => {
+                vec![u8::from(leads)]
+            }),
+            FORGET => tokio::spawn(async {
                 noted().clear();
-                writing.write_all(&[DONE]).await?;
-            }
-            APPLIED => {
-                let all = noted().clone();
-                let count = u32::try_from(all.len()).expect("it is bounded");
-                let mut out = count.to_be_bytes().to_vec();
-                for (index, at) in all {
-                    out.extend(index.to_be_bytes());
-                    out.extend(at.to_be_bytes());
-                }
-                writing.write_all(&out).await?;
-            }
+                vec![DONE]
+            }),
+            APPLIED => tokio::spawn(async { applied() }),
             other => {
                 let why = format!("no request begins with {other}");
                 return Err(std::io::Error::other(why));
             }
+        };
+        if answers.send(answer).await.is_err() {
+            return Ok(());
         }
     }
+}
+
+async fn answer(
+    writing: OwnedWriteHalf,
+    mut due: mpsc::Receiver<JoinHandle<Vec<u8>>>,
+) -> std::io::Result<()> {
+    let mut writing = BufWriter::new(writing);
+    while let Some(answer) = due.recv().await {
+        // What is ready does not wait for what is not.
+        if !answer.is_finished() {
+            writing.flush().await?;
+        }
+        writing.write_all(&answer.await?).await?;
+        if due.is_empty() {
+            writing.flush().await?;
+        }
+    }
+    Ok(())
+}
+
+fn applied() -> Vec<u8> {
+    let all = noted().clone();
+    let count = u32::try_from(all.len()).expect("it is bounded");
+    let mut out = count.to_be_bytes().to_vec();
+    for (index, at) in all {
+        out.extend(index.to_be_bytes());
+        out.extend(at.to_be_bytes());
+    }
+    out
 }
 
 async fn field(from: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<ByteBuf> {

@@ -60,7 +60,7 @@ fn write_all(out: &mut String, run: &Run) -> std::fmt::Result {
          is on it: Holdfast and etcd on two of three disks, Redis on its only one, **so Redis is not \
          replicated and is here as a mark, not as a peer**. Values of {VALUE} bytes under {KEYS} keys; each \
          writer has one command on its way and sends it to the leader over loopback (frames over TCP, gRPC, \
-         RESP). All three are up all the time and take turns of {:.1} s, {} each, after a warm-up that \
+         RESP; sixteen writers share a connection). All three are up all the time and take turns of {:.1} s, {} each, after a warm-up that \
          is not counted and a sync of the disk; each figure is the median of the rounds (least to most), \
          each ratio the median of the ratios within a round. The writers run on the same {} cores as the \
          servers. Kernel {}.\n",

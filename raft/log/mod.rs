@@ -298,8 +298,12 @@ fn load(
         };
         let file = disk.open(path).map_err(io_at("cannot open", path))?;
         if scan.good_len < bytes.len() as u64 {
-            let torn = bytes.len() as u64 - scan.good_len;
-            tracing::warn!(file = %path.display(), bytes = torn, "cut the torn tail of the log");
+            let torn = &bytes[scan.good_len as usize..];
+            // Zeros are room that nothing was written into.
+            if torn.iter().any(|b| *b != 0) {
+                let (file, bytes) = (path.display(), torn.len());
+                tracing::warn!(%file, bytes, "cut the torn tail of the log");
+            }
             file.set_len(scan.good_len)
                 .map_err(io_at("cannot cut", path))?;
         }
@@ -337,6 +341,7 @@ fn load(
             file,
             number,
             len: scan.good_len,
+            room: scan.good_len,
         });
     }
     for (number, place, entry) in held {

@@ -13,7 +13,8 @@
 //! `void-since` on that stand before this block were truncated.
 //!
 //! A block is what one write and one fdatasync put down, and is only begun when the one before is
-//! durable. So a crash can damage nothing but the last block, and it shows: the block is short, or
+//! durable. Behind the last block the newest segment may have zeros, which are room for more. So a
+//! crash can damage nothing but the last block, and it shows: the block is short, or
 //! its end (which is never zero) or whole sectors of it are zeros. That is a torn tail, none of it
 //! was acknowledged, and it is cut. Anything else is damage to something that may have been
 //! acknowledged, and the node must not start with it. (What cannot be told apart: a bad bit in the
@@ -233,7 +234,9 @@ fn read_block(bytes: &[u8], number: u64, offset: u64) -> Result<&[u8], Bad> {
         return Err(Bad::Torn);
     }
     if &head[..4] != BLOCK_MAGIC || u32_at(head, 16) != head_crc(&head[..16], number, offset) {
-        let unwritten = bytes[HEAD_LEN..].iter().all(|b| *b == 0) || has_zero_sector(bytes, offset);
+        // A block that is there as a whole ends with its end. Zeros behind that are room.
+        let len = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        let unwritten = len <= HEAD_LEN || has_zero_sector(&bytes[..len], offset);
         let torn = unwritten && !has_block_behind(bytes, number, offset);
         return Err(if torn {
             Bad::Torn

@@ -193,13 +193,38 @@ async fn entries_beyond_the_memory_cache_are_read_from_disk() {
     assert!(!limited.is_empty() && limited.len() < 50_000);
 }
 
+/// A segment without the room behind its last block.
+fn without_room(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|b| *b != 0);
+    &bytes[..last.map_or(0, |at| at + 1)]
+}
+
+#[tokio::test]
+async fn only_the_newest_segment_has_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, view) = LogStore::open(options(dir.path(), 4096), true).unwrap();
+    let mut with_room = 0;
+    for index in 0..100 {
+        log.blocking_append([entry(1, index, 100)]).await.unwrap();
+        let segments = list(&Files, dir.path()).unwrap();
+        let bytes: Vec<Vec<u8>> = segments.values().map(|p| fs::read(p).unwrap()).collect();
+        let (newest, older) = bytes.split_last().unwrap();
+        assert!(older.iter().all(|bytes| without_room(bytes) == bytes));
+        with_room += usize::from(without_room(newest) != newest);
+        let all: usize = bytes.iter().map(Vec::len).sum();
+        assert_eq!(view.bytes(), all as u64, "what is told is what is there");
+    }
+    assert!(with_room > 60, "{with_room} of 100 found room for the next");
+}
+
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut_and_nothing_before_it() {
     let origin = tempfile::tempdir().unwrap();
     written(origin.path(), 0..2).await;
-    let before = fs::metadata(newest(origin.path())).unwrap().len() as usize;
+    let before = without_room(&fs::read(newest(origin.path())).unwrap()).len();
     written(origin.path(), 2..3).await;
     let whole = fs::read(newest(origin.path())).unwrap();
+    let whole = without_room(&whole);
     for len in before..whole.len() {
         // Short, or as long as it should be but with zeros where nothing was written.
         for padded in [len, whole.len() + 512] {
@@ -230,7 +255,9 @@ async fn any_flipped_bit_refuses_to_start_and_names_the_file() {
     written(origin.path(), 0..3).await;
     let path = newest(origin.path());
     let good = fs::read(&path).unwrap();
-    for at in 0..good.len() {
+    let data = without_room(&good).len();
+    assert!(data < good.len(), "there is room");
+    for at in 0..data {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         fs::write(&path, &bad).unwrap();
@@ -244,6 +271,11 @@ async fn any_flipped_bit_refuses_to_start_and_names_the_file() {
             other => panic!("byte {at}: {other:?}"),
         }
     }
+    // In the room there is nothing to lose.
+    let mut bad = good.clone();
+    bad[data + 7] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    assert_eq!(all(&mut open(origin.path()).unwrap().0).await.len(), 3);
     let vote = vote::path(origin.path());
     fs::write(&path, &good).unwrap();
     let good = fs::read(&vote).unwrap();
