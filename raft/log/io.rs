@@ -27,6 +27,8 @@ use crate::{Faults, World};
 const BLOCK_ENTRIES: usize = 4096;
 /// and stops taking more at this many bytes.
 const BLOCK_BYTES: usize = 16 * 1024 * 1024;
+/// A page of the system's memory.
+const PAGE: usize = 4096;
 /// Room is made for this part of a segment at a time.
 const ROOM_PART: u64 = 16;
 /// This many fsyncs are kept for the percentiles.
@@ -256,16 +258,16 @@ impl Writer {
         };
         let committed = lock(&self.gauges.committed).take();
         let (number, at) = (active.number, active.len);
-        let (mut block, places) = segment::block(number, at, committed, void_since, entries);
+        let (block, places) = segment::block(number, at, committed, void_since, entries);
         let end = at + block.len() as u64;
+        active.file.write_at(&block, at)?;
         if end > active.room {
             let room = end + self.segment_bytes / ROOM_PART;
-            block.resize((room - at) as usize, 0);
+            write_zeros(&*active.file, end, room)?;
             let grown = room - active.room;
             self.gauges.log_bytes.fetch_add(grown, Ordering::Relaxed);
             active.room = room;
         }
-        active.file.write_at(&block, at)?;
         let begun = Instant::now();
         self.world.pause(sync_time).await;
         check(&self.faults)?;
@@ -372,6 +374,18 @@ impl Writer {
         self.gauges.log_bytes.store(sum, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Page by page: Linux keeps together in memory what is written at once, and would look through all of
+/// a large piece at each sync.
+fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let end = (at - at % PAGE as u64 + PAGE as u64).min(to);
+        file.write_at(&[0; PAGE][..(end - at) as usize], at)?;
+        at = end;
+    }
+    Ok(())
 }
 
 fn check(faults: &Faults) -> io::Result<()> {
