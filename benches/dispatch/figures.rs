@@ -25,18 +25,48 @@ pub struct Figures {
     /// For each of these callers, how much sooner the first of those was called: a few milliseconds
     /// are two agents called at once.
     pub lead: Vec<i64>,
+    /// Each of these callers, and who passed him.
+    pub passed: Vec<Passed>,
     /// The same by who talked first, which the phones have a part in.
     pub overtaken_by_answer: usize,
     pub worst_by_answer: usize,
 }
 
+/// A caller, and all for whom an agent was called sooner although they came later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    pub caller: Person,
+    pub by: Vec<Person>,
+}
+
+/// One of the two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub joined: i64,
+    pub offered: i64,
+    /// The channel of the leg that he talked to.
+    pub leg: Option<String>,
+}
+
 /// One caller.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Call {
     joined: i64,
     /// When the leg was created that he talked to; `i64::MAX` for none.
     offered: i64,
     answered: i64,
+    leg: Option<String>,
+}
+
+impl Call {
+    fn person(&self) -> Person {
+        let (joined, offered, leg) = (self.joined, self.offered, self.leg.clone());
+        Person {
+            joined,
+            offered,
+            leg,
+        }
+    }
 }
 
 impl Figures {
@@ -53,11 +83,17 @@ impl Figures {
         let calls = calls(moments, talks, &legs);
         let (overtaken_by_offer, worst_by_offer) = overtaken(&calls, |call| call.offered);
         let (overtaken_by_answer, worst_by_answer) = overtaken(&calls, |call| call.answered);
-        let lead = calls.iter().filter_map(|call| {
-            let later = calls.iter().filter(|other| other.joined > call.joined);
-            let first = later.map(|other| other.offered).min()?;
+        let passed = calls.iter().map(|call| {
+            let by = calls.iter().filter(|other| other.joined > call.joined);
+            let by = by.filter(|other| other.offered < call.offered);
+            let (caller, by) = (call.person(), by.map(Call::person).collect());
+            Passed { caller, by }
+        });
+        let passed: Vec<Passed> = passed.filter(|one| !one.by.is_empty()).collect();
+        let lead = passed.iter().map(|one| {
+            let first = one.by.iter().map(|other| other.offered).min();
             // Who was not called at all waited until the end.
-            (first < call.offered).then(|| call.offered.min(end) - first)
+            one.caller.offered.min(end) - first.unwrap_or(end)
         });
         let lead: Vec<i64> = lead.collect();
         let mut figures = Figures {
@@ -66,6 +102,7 @@ impl Figures {
             overtaken_by_offer,
             worst_by_offer,
             lead,
+            passed,
             overtaken_by_answer,
             worst_by_answer,
             ..Figures::default()
@@ -114,6 +151,7 @@ impl Figures {
         self.overtaken_by_offer += other.overtaken_by_offer;
         self.worst_by_offer = self.worst_by_offer.max(other.worst_by_offer);
         self.lead.extend(&other.lead);
+        self.passed.extend(other.passed.iter().cloned());
         self.overtaken_by_answer += other.overtaken_by_answer;
         self.worst_by_answer = self.worst_by_answer.max(other.worst_by_answer);
     }
@@ -146,12 +184,23 @@ fn calls(moments: &[Moment], talks: &[Talk], legs: &BTreeMap<String, Vec<Leg>>) 
             Call {
                 joined,
                 offered: leg.map_or(i64::MAX, |leg| leg.created),
+                leg: leg
+                    .zip(talk)
+                    .and_then(|(leg, talk)| channel(moments, leg, &talk.agent)),
                 answered: talk.map_or(i64::MAX, |talk| talk.begun_ms),
             }
         })
         .collect();
     calls.sort_by_key(|call| call.joined);
     calls
+}
+
+/// The channel of a leg to this phone.
+fn channel(moments: &[Moment], leg: &Leg, phone: &str) -> Option<String> {
+    let created = |it: &&Moment| it.what == What::Created && it.at_ms == leg.created;
+    let mut created = moments.iter().filter(created);
+    let own = created.find(|it| it.phone.as_deref() == Some(phone));
+    own.map(|it| it.channel.clone())
 }
 
 /// How many were passed by somebody who came later, and by how many at most. What fell into one
@@ -218,6 +267,12 @@ mod tests {
         let passed = (figures.overtaken_by_offer, figures.worst_by_offer);
         assert_eq!(passed, (1, 1));
         assert_eq!(figures.lead, [340]);
+        let legs: Vec<_> = figures
+            .passed
+            .iter()
+            .map(|it| it.by[0].leg.clone())
+            .collect();
+        assert_eq!(legs, [Some("y".to_owned())]);
         assert_eq!(figures.overtaken_by_answer, 1);
     }
 
