@@ -13,6 +13,8 @@ pub struct Figures {
     pub callers: usize,
     /// Who talked to an agent.
     pub served: usize,
+    /// Who did not, because the agent who had answered hung up before the two were connected.
+    pub cut_short: usize,
     /// Agent's leg destroyed, more callers in line than other agents free, to his next leg created.
     pub free_to_leg: Vec<i64>,
     /// The same where no leg had come when the turn was ended: so long at least.
@@ -44,7 +46,7 @@ pub struct Passed {
 pub struct Person {
     pub joined: i64,
     pub offered: i64,
-    /// The channel of the leg that he talked to.
+    /// The channel of that leg.
     pub leg: Option<String>,
 }
 
@@ -52,7 +54,7 @@ pub struct Person {
 #[derive(Debug, Clone)]
 struct Call {
     joined: i64,
-    /// When the leg was created that he talked to; `i64::MAX` for none.
+    /// When the leg was created that he talked to, or was to; `i64::MAX` for none.
     offered: i64,
     answered: i64,
     leg: Option<String>,
@@ -99,6 +101,10 @@ impl Figures {
         let mut figures = Figures {
             callers,
             served: calls.iter().filter(|call| call.answered < i64::MAX).count(),
+            cut_short: calls
+                .iter()
+                .filter(|call| call.answered == i64::MAX && call.leg.is_some())
+                .count(),
             overtaken_by_offer,
             worst_by_offer,
             lead,
@@ -145,6 +151,7 @@ impl Figures {
     pub fn add(&mut self, other: &Figures) {
         self.callers += other.callers;
         self.served += other.served;
+        self.cut_short += other.cut_short;
         self.free_to_leg.extend(&other.free_to_leg);
         self.still_free.extend(&other.still_free);
         self.arrival_to_leg.extend(&other.arrival_to_leg);
@@ -176,23 +183,34 @@ fn calls(moments: &[Moment], talks: &[Talk], legs: &BTreeMap<String, Vec<Leg>>) 
         .into_iter()
         .map(|(number, joined)| {
             let talk = talks.iter().find(|talk| talk.caller == number);
-            let leg = talk.and_then(|talk| {
-                let own = legs.get(&talk.agent)?.iter();
-                let mut answered = own.filter(|leg| leg.up.is_some_and(|up| up <= talk.begun_ms));
-                answered.next_back()
+            let agent = match talk {
+                Some(talk) => Some((talk.agent.as_str(), talk.begun_ms)),
+                None => last_answer(moments, number),
+            };
+            let leg = agent.and_then(|(agent, by)| {
+                let own = legs.get(agent)?.iter();
+                let mut answered = own.filter(|leg| leg.up.is_some_and(|up| up <= by));
+                answered.next_back().map(|leg| (agent, leg))
             });
             Call {
                 joined,
-                offered: leg.map_or(i64::MAX, |leg| leg.created),
-                leg: leg
-                    .zip(talk)
-                    .and_then(|(leg, talk)| channel(moments, leg, &talk.agent)),
+                offered: leg.map_or(i64::MAX, |(_, leg)| leg.created),
+                leg: leg.and_then(|(agent, leg)| channel(moments, leg, agent)),
                 answered: talk.map_or(i64::MAX, |talk| talk.begun_ms),
             }
         })
         .collect();
     calls.sort_by_key(|call| call.joined);
     calls
+}
+
+/// Whose phone was the last to be answered for this caller, and when: legs have his number.
+fn last_answer<'a>(moments: &'a [Moment], number: &str) -> Option<(&'a str, i64)> {
+    let mut up = moments
+        .iter()
+        .filter(|it| it.what == What::Up && it.number == number);
+    up.rfind(|it| it.phone.is_some())
+        .and_then(|it| Some((it.phone.as_deref()?, it.at_ms)))
 }
 
 /// The channel of a leg to this phone.
@@ -284,6 +302,21 @@ mod tests {
         assert_eq!(figures.served, 1);
         assert!(figures.free_to_leg.is_empty());
         assert_eq!(figures.still_free, [8_000]);
+    }
+
+    #[test]
+    fn whose_agent_hung_up_too_soon_was_called_in_his_turn() {
+        let mut seen = vec![joins("1", 100), joins("2", 200)];
+        for (channel, created) in [("x", 103), ("y", 1_700)] {
+            let mut leg = leg(channel, created, Some(created + 1_000));
+            let number = if channel == "x" { "1" } else { "2" };
+            leg.iter_mut()
+                .for_each(|moment| moment.number = number.into());
+            seen.extend(leg);
+        }
+        let figures = Figures::of(&seen, &[talk("2", 1_710)], &["1001"], 2, 9_000);
+        assert_eq!((figures.served, figures.cut_short), (1, 1));
+        assert!(figures.passed.is_empty(), "{:?}", figures.passed);
     }
 
     #[test]

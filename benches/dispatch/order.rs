@@ -4,9 +4,9 @@
 //! That it happened is seen from outside (`figures.rs`). The reason is the log's own word, so it is asked
 //! for the callers concerned alone, and only of Holdfast: the others have no log to ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_drills::lab::api::Api;
+use holdfast_drills::lab::cluster::Cluster;
 use serde_json::Value;
 
 use crate::figures::{Passed, Person};
@@ -43,14 +43,14 @@ impl Reason {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Logged {
     joined: Option<Place>,
-    offers: Vec<Place>,
+    offers: BTreeSet<Place>,
 }
 
 /// A place in the log: entry, and event in it.
 type Place = (u64, u64);
 
 /// The reason for each who was overtaken, in the same order: the worst of those that there are.
-pub async fn reasons(api: &Api, passed: &[Passed]) -> Result<Vec<Reason>, String> {
+pub async fn reasons(cluster: &Cluster, passed: &[Passed]) -> Vec<Reason> {
     let mut known = BTreeMap::new();
     let mut reasons = Vec::new();
     for one in passed {
@@ -60,19 +60,21 @@ pub async fn reasons(api: &Api, passed: &[Passed]) -> Result<Vec<Reason>, String
                 if let Some(call) = call_of(person)
                     && !known.contains_key(call)
                 {
-                    known.insert(call.to_owned(), read(&api.timeline(call).await?));
+                    known.insert(call.to_owned(), logged(cluster, call).await);
                 }
             }
-            let logged = |person| known.get(call_of(person)?);
-            let reason = match (logged(&one.caller), logged(by)) {
-                (Some(his), Some(other)) => reason(his, other),
-                _ => Reason::Unknown,
-            };
+            let of = |person| known.get(call_of(person)?);
+            let (his, other) = (of(&one.caller), of(by));
+            let reason = his.zip(other).map(|(his, other)| reason(his, other));
+            let reason = reason.unwrap_or(Reason::Unknown);
+            if reason == Reason::Unknown {
+                eprintln!("{:?} {his:?} was overtaken by {by:?} {other:?}", one.caller);
+            }
             worst = worst.max(reason);
         }
         reasons.push(worst);
     }
-    Ok(reasons)
+    reasons
 }
 
 fn reason(his: &Logged, other: &Logged) -> Reason {
@@ -93,20 +95,33 @@ fn call_of(person: &Person) -> Option<&str> {
     rest.split('-').nth(2)
 }
 
-fn read(timeline: &[Value]) -> Logged {
+/// By the journals of all nodes: one that was behind for long has begun anew from a snapshot, and lacks what
+/// was before.
+async fn logged(cluster: &Cluster, call: &str) -> Logged {
     let mut logged = Logged::default();
+    for site in &cluster.sites {
+        // One whose journal has nothing of a call that is over says that there is none.
+        if let Ok(timeline) = site.api.timeline(call).await {
+            read(&timeline, &mut logged);
+        }
+    }
+    logged
+}
+
+fn read(timeline: &[Value], logged: &mut Logged) {
     for event in timeline {
         let place = event["id"].as_str().and_then(|id| {
             let (entry, within) = id.split_once('-')?;
             Some((entry.parse().ok()?, within.parse().ok()?))
         });
         match (event["type"].as_str(), place) {
-            (Some("CallJoined"), Some(place)) => logged.joined = Some(place),
-            (Some("OfferMade"), Some(place)) => logged.offers.push(place),
+            (Some("call_joined"), Some(place)) => logged.joined = Some(place),
+            (Some("offer_made"), Some(place)) => {
+                logged.offers.insert(place);
+            }
             _ => {}
         }
     }
-    logged
 }
 
 #[cfg(test)]
@@ -115,10 +130,12 @@ mod tests {
     use serde_json::json;
 
     fn call(joined: u64, offers: &[u64]) -> Logged {
-        let mut events = vec![json!({"id": format!("{joined}-0"), "type": "CallJoined"})];
+        let mut events = vec![json!({"id": format!("{joined}-0"), "type": "call_joined"})];
         let offers = offers.iter();
-        events.extend(offers.map(|at| json!({"id": format!("{at}-0"), "type": "OfferMade"})));
-        read(&events)
+        events.extend(offers.map(|at| json!({"id": format!("{at}-0"), "type": "offer_made"})));
+        let mut logged = Logged::default();
+        read(&events, &mut logged);
+        logged
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub fn raw(turn: &Turn) -> Value {
     let figures = &turn.figures;
     json!({
         "part": "dispatch", "case": turn.case, "system": turn.system.name(), "round": turn.round,
-        "callers": figures.callers, "served": figures.served,
+        "callers": figures.callers, "served": figures.served, "cut_short": figures.cut_short,
         "free_to_leg_ms": figures.free_to_leg, "still_free_ms": figures.still_free,
         "arrival_to_leg_ms": figures.arrival_to_leg,
         "overtaken_by_offer": figures.overtaken_by_offer, "worst_by_offer": figures.worst_by_offer, "lead_ms": figures.lead,
@@ -38,8 +38,12 @@ pub fn markdown(
 ) -> String {
     let peers = systems.iter().filter(|it| **it != System::Holdfast);
     let peers: Vec<&str> = peers.map(|it| it.name()).collect();
+    let against = match peers.is_empty() {
+        true => String::new(),
+        false => format!(", against {}", peers.join(" and ")),
+    };
     let mut text = format!(
-        "## Dispatch, against {} on the same Asterisk\n\n{about}\n\n\
+        "## Dispatch{} on the same Asterisk\n\n{about}\n\n\
          Callers and agents of all are at one Asterisk, the turns in turn (A B A B). Each system has \
          phones of its own with the same habit: they answer at once and hang up after {} to {} ms. \
          Holdfast runs as three nodes beside three real Asterisks, each decision on the disks of most \
@@ -47,9 +51,7 @@ pub fn markdown(
          events, as an ARI application gets them that only listens, in milliseconds: from an agent's leg \
          destroyed, while more callers waited than other agents were free, to his next leg created; in \
          `arrival` from the caller's `Queue()` or `Stasis()` to the leg created.\n\n",
-        peers.join(" and "),
-        TALK_MS.0,
-        TALK_MS.1
+        against, TALK_MS.0, TALK_MS.1
     );
     if systems.contains(&System::Original) {
         text += "The original is a reproduction of the design that Holdfast began from: callers held in a \
@@ -198,13 +200,15 @@ fn row(text: &mut String, case: &Case, system: System, round: &str, it: &Figures
         Some(longest) => format!("{}, for {longest} at most", it.still_free.len()),
         None => "-".to_owned(),
     };
+    let mut served = format!("{} of {}", it.served, it.callers);
+    if it.cut_short > 0 {
+        let _ = write!(served, ", {} cut short", it.cut_short);
+    }
     let _ = writeln!(
         text,
-        "| {} | {} | {round} | {} of {} | {} | {} | {} | {} | {} | {still} | {} ({}) | {} | {} ({}) | {load} |",
+        "| {} | {} | {round} | {served} | {} | {} | {} | {} | {} | {still} | {} ({}) | {} | {} ({}) | {load} |",
         case.name,
         system.name(),
-        it.served,
-        it.callers,
         values.len(),
         at(50),
         at(90),

@@ -119,7 +119,7 @@ impl Stage {
         while crowd.served() < case.callers && begun.elapsed() < limit {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let end = wall_ms();
+        let (gone, end) = (crowd.served(), wall_ms());
         let oracle = &self.cluster.oracle;
         let mut moments: Vec<Moment> = oracle.moments();
         moments.retain(|moment| (begun_ms..=end).contains(&moment.at_ms));
@@ -132,9 +132,19 @@ impl Stage {
         self.quiet(case).await;
         let costs = self.costs(system).await?;
         let reasons = match system {
-            System::Holdfast => order::reasons(self.cluster.api(), &figures.passed).await?,
+            System::Holdfast => order::reasons(&self.cluster, &figures.passed).await,
             _ => Vec::new(),
         };
+        if reasons.contains(&Reason::Unknown) {
+            self.cluster.keep_folder();
+            let folder = self.cluster.folder().display();
+            eprintln!("the logs of the nodes are kept in {folder}");
+        }
+        let mut faults = self.cluster.oracle.faults().split_off(faults);
+        let lost = gone.saturating_sub(figures.served + figures.cut_short);
+        if lost > 0 {
+            faults.push(format!("{lost} callers were hung up without an agent"));
+        }
         Ok(Turn {
             system,
             case: case.name,
@@ -144,7 +154,7 @@ impl Stage {
             costs: costs.zip(before).map(|(now, before)| now.since(&before)),
             load_before,
             load_after,
-            faults: self.cluster.oracle.faults().split_off(faults),
+            faults,
         })
     }
 

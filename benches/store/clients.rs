@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::Error;
 use crate::node::{APPLIED, DONE, FORGET, LEADS, PUT};
+use crate::resp::{self, Reply};
 use crate::servers::System;
 
 /// Writers who share one connection to etcd, which HTTP/2 allows.
@@ -94,19 +95,9 @@ impl Writer {
                     Ok(node.read_u8().await? == DONE)
                 }
                 Writer::Redis(redis) => {
-                    let mut out = b"*3\r\n$3\r\nSET\r\n".to_vec();
-                    for field in [key, value] {
-                        out.extend(format!("${}\r\n", field.len()).bytes());
-                        out.extend(field);
-                        out.extend(b"\r\n");
-                    }
+                    let out = resp::command(&[b"SET", key, value]);
                     redis.write_all(&out).await?;
-                    let mut line = String::new();
-                    redis.read_line(&mut line).await?;
-                    match line.is_empty() {
-                        true => Err(std::io::ErrorKind::UnexpectedEof.into()),
-                        false => Ok(line == "+OK\r\n"),
-                    }
+                    Ok(resp::reply(redis).await? == Reply::Text("OK".into()))
                 }
                 Writer::Etcd(etcd) => {
                     let (key, value) = (key.to_vec(), value.to_vec());

@@ -40,11 +40,27 @@ pub enum Order {
         ring_s: u32,
     },
     /// Tell a caller his place.
-    Announce { caller: String, place: usize },
+    Announce {
+        caller: String,
+        place: usize,
+    },
     /// The caller has waited too long.
-    SendAway { caller: String },
+    SendAway {
+        caller: String,
+    },
     /// From the host to itself: no leg came of it.
-    NoLeg { leg: String },
+    NoLeg {
+        leg: String,
+    },
+    /// The same: caller and agent talk, or cannot.
+    Connected {
+        leg: String,
+        caller: String,
+    },
+    NotConnected {
+        leg: String,
+        caller: String,
+    },
 }
 
 struct Caller {
@@ -58,7 +74,10 @@ struct Caller {
 struct Leg {
     caller: String,
     agent: String,
+    /// Once the agent has answered.
     bridge: Option<ChannelId>,
+    /// Both are in it.
+    talking: bool,
 }
 
 pub struct Host {
@@ -126,6 +145,17 @@ impl Host {
             },
             Event::StasisEnd { channel } => self.caller_left(&channel.id).await,
             Event::ChannelDestroyed { channel, .. } => self.leg_ended(&channel.id).await,
+            Event::PlaybackFinished {
+                playback,
+                target_uri,
+                ..
+            } => {
+                let channel = target_uri.strip_prefix("channel:").unwrap_or_default();
+                if let Some(caller) = self.callers.get_mut(channel) {
+                    caller.playback.take_if(|own| *own == playback);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -147,6 +177,18 @@ impl Host {
                 Ok(())
             }
             Order::NoLeg { leg } => self.leg_ended(&leg).await,
+            Order::Connected { leg, caller } => {
+                match self.legs.get_mut(&leg) {
+                    Some(leg) => leg.talking = true,
+                    // The agent was quicker.
+                    None => self.hang_up(caller),
+                }
+                Ok(())
+            }
+            Order::NotConnected { leg, caller } => {
+                self.hang_up(leg);
+                self.back(&caller).await
+            }
         }
     }
 
@@ -201,6 +243,7 @@ impl Host {
                 caller: caller.clone(),
                 agent,
                 bridge: None,
+                talking: false,
             },
         );
         let Some(known) = self.callers.get_mut(&caller) else {
@@ -252,20 +295,39 @@ impl Host {
             .callers
             .get_mut(&caller)
             .and_then(|it| it.playback.take());
-        let (ari, both) = (self.ari.clone(), [caller.clone(), leg.to_owned()]);
+        let (ari, orders) = (self.ari.clone(), self.orders.clone());
+        let (caller, leg) = (caller.clone(), leg.to_owned());
         tokio::spawn(async move {
-            if let Err(error) = connect(&ari, &bridge, &both, playback).await {
-                eprintln!("the original cannot bridge: {error}");
-                for channel in &both {
-                    let _ = ari.hangup(channel, HangupReason::Normal).await;
-                }
-            }
+            let told = match connect(&ari, &bridge, &caller, &leg, playback).await {
+                Ok(()) => Order::Connected { leg, caller },
+                Err(_) => Order::NotConnected { leg, caller },
+            };
+            // Whoever would hear it is gone when this fails.
+            let _ = orders.send(told).await;
         });
         let (row, lock) = (format!("agent:{agent}"), format!("lock:{agent}"));
         // The lock goes last: without it a look between the two would find a free agent.
         let talks = ["HSET", &row, "state", "talking"];
         let unlock = ["DEL", &lock];
         self.redis.ask_all(&[&talks, &unlock]).await.map(drop)
+    }
+
+    /// A caller whose agent hung up too soon is the first again.
+    async fn back(&mut self, id: &str) -> Result<(), String> {
+        let Some(caller) = self.callers.get_mut(id) else {
+            return Ok(());
+        };
+        caller.leg = None;
+        let element = element(id, &self.name);
+        let list = format!("queue:{}", caller.queue);
+        let timers = ["timeout", "beat"].map(|kind| timer(kind, &caller.queue, &element));
+        let timeout = ["SET", &timers[0], "1", "EX", TIMEOUT_S];
+        let beat = ["SET", &timers[1], "1", "EX", BEAT_S];
+        let push = ["RPUSH", &list, &element];
+        let (ari, channel) = (self.ari.clone(), id.to_owned());
+        tokio::spawn(async move { ari.start_moh(&channel, &music()).await });
+        let commands: [&[&str]; 3] = [&timeout, &beat, &push];
+        self.redis.ask_all(&commands).await.map(drop)
     }
 
     /// A leg is gone: its agent is free, and so is the caller if they talked.
@@ -278,8 +340,10 @@ impl Host {
             self.redis.ask(&["HSET", &row, "state", "free"]).await?;
             let ari = self.ari.clone();
             tokio::spawn(async move {
-                // He may have hung up first.
-                let _ = ari.hangup(&leg.caller, HangupReason::Normal).await;
+                if leg.talking {
+                    // He may have hung up first.
+                    let _ = ari.hangup(&leg.caller, HangupReason::Normal).await;
+                }
                 let _ = ari.destroy_bridge(bridge.as_str()).await;
             });
             return Ok(());
@@ -342,6 +406,9 @@ impl Host {
         let (Some(caller), Ok(playback)) = (self.callers.get_mut(id), playback) else {
             return;
         };
+        if caller.playback.is_some() {
+            return;
+        }
         let texts = match place {
             1 => vec!["sound:queue-youarenext".to_owned()],
             _ => vec![
@@ -370,7 +437,8 @@ impl Host {
 async fn connect(
     ari: &AriClient,
     bridge: &ChannelId,
-    both: &[String; 2],
+    caller: &str,
+    leg: &str,
     playback: Option<String>,
 ) -> Result<(), AriError> {
     ari.create_bridge(bridge).await?;
@@ -382,8 +450,7 @@ async fn connect(
             sleep(STOP_EVERY).await;
         }
     }
-    ari.stop_moh(&both[0]).await?;
-    let [caller, leg] = both;
+    ari.stop_moh(caller).await?;
     ari.add_channels(bridge.as_str(), &[caller, leg]).await
 }
 

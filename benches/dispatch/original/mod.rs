@@ -3,9 +3,9 @@
 //! and gives the first callers to free agents.
 //!
 //! It is as quick as that design allows, and kinder to it where a choice is left: agents are in Redis
-//! instead of a MySQL table, the manager reaches a host inside the process instead of by HTTP, and in one
-//! look it serves as many callers as agents are free instead of one of each list. Nothing is made up for
-//! what the design does not do: it recovers nothing after a crash.
+//! instead of a MySQL table, the manager reaches a host inside the process instead of by HTTP, in one look
+//! it serves as many callers as agents are free instead of one of each list, and a caller whose agent hung up
+//! too soon is the first again instead of dropped. It recovers nothing after a crash.
 
 mod host;
 mod manager;
