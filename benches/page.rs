@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -49,6 +49,28 @@ const PARTS: [Part; 3] = [
         ],
         program: "target/debug/bench-dispatch",
         words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "original",
+        about: "the same, against the design that Holdfast began from",
+        builds: &[
+            &["deploy/testbed/get-asterisk.sh"],
+            &["benches/get-peers.sh"],
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-dispatch",
+            ],
+        ],
+        program: "target/debug/bench-dispatch",
+        words: &["--systems", "original,holdfast", "--cases", "four,arrival"],
         quick: &["--quick"],
         raw: true,
     },

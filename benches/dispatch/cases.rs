@@ -4,6 +4,8 @@
 //! would call agents who talk. Each system has phones of its own, with people of the same habit beside
 //! them, so that neither works at what the other one does.
 
+use crate::original::APP;
+
 /// How long agents talk at least and at most, in milliseconds.
 pub const TALK_MS: (u64, u64) = (800, 1_800);
 
@@ -22,17 +24,29 @@ pub fn talk_ms(phone: usize, call: u64) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum System {
     AppQueue,
+    Original,
     Holdfast,
 }
 
 impl System {
-    /// In the order in which they take turns.
-    pub const ALL: [System; 2] = [System::AppQueue, System::Holdfast];
+    pub const ALL: [System; 3] = [System::AppQueue, System::Original, System::Holdfast];
+    /// Who is compared if nobody else is asked for, in the order in which they take turns.
+    pub const USUAL: [System; 2] = [System::AppQueue, System::Holdfast];
 
     pub fn name(self) -> &'static str {
         match self {
             System::AppQueue => "app_queue",
+            System::Original => "the original",
             System::Holdfast => "Holdfast",
+        }
+    }
+
+    /// How it is asked for on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            System::AppQueue => "app_queue",
+            System::Original => "original",
+            System::Holdfast => "holdfast",
         }
     }
 
@@ -41,6 +55,7 @@ impl System {
         match self {
             System::AppQueue => &["1001", "1002", "1003", "1004"],
             System::Holdfast => &["1005", "1006", "1007", "1008"],
+            System::Original => &["1009", "1010", "1011", "1012"],
         }
     }
 
@@ -49,6 +64,7 @@ impl System {
         match self {
             System::AppQueue => format!("aq-{}", case.name),
             System::Holdfast => format!("q-{}", case.name),
+            System::Original => format!("st-{APP}-{}", case.name),
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Figures {
     pub callers: usize,
     /// Who talked to an agent.
     pub served: usize,
+    /// Who did not, because the agent who had answered hung up before the two were connected.
+    pub cut_short: usize,
     /// Agent's leg destroyed, more callers in line than other agents free, to his next leg created.
     pub free_to_leg: Vec<i64>,
     /// The same where no leg had come when the turn was ended: so long at least.
@@ -25,18 +27,48 @@ pub struct Figures {
     /// For each of these callers, how much sooner the first of those was called: a few milliseconds
     /// are two agents called at once.
     pub lead: Vec<i64>,
+    /// Each of these callers, and who passed him.
+    pub passed: Vec<Passed>,
     /// The same by who talked first, which the phones have a part in.
     pub overtaken_by_answer: usize,
     pub worst_by_answer: usize,
 }
 
+/// A caller, and all for whom an agent was called sooner although they came later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    pub caller: Person,
+    pub by: Vec<Person>,
+}
+
+/// One of the two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub joined: i64,
+    pub offered: i64,
+    /// The channel of that leg.
+    pub leg: Option<String>,
+}
+
 /// One caller.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Call {
     joined: i64,
-    /// When the leg was created that he talked to; `i64::MAX` for none.
+    /// When the leg was created that he talked to, or was to; `i64::MAX` for none.
     offered: i64,
     answered: i64,
+    leg: Option<String>,
+}
+
+impl Call {
+    fn person(&self) -> Person {
+        let (joined, offered, leg) = (self.joined, self.offered, self.leg.clone());
+        Person {
+            joined,
+            offered,
+            leg,
+        }
+    }
 }
 
 impl Figures {
@@ -53,19 +85,30 @@ impl Figures {
         let calls = calls(moments, talks, &legs);
         let (overtaken_by_offer, worst_by_offer) = overtaken(&calls, |call| call.offered);
         let (overtaken_by_answer, worst_by_answer) = overtaken(&calls, |call| call.answered);
-        let lead = calls.iter().filter_map(|call| {
-            let later = calls.iter().filter(|other| other.joined > call.joined);
-            let first = later.map(|other| other.offered).min()?;
+        let passed = calls.iter().map(|call| {
+            let by = calls.iter().filter(|other| other.joined > call.joined);
+            let by = by.filter(|other| other.offered < call.offered);
+            let (caller, by) = (call.person(), by.map(Call::person).collect());
+            Passed { caller, by }
+        });
+        let passed: Vec<Passed> = passed.filter(|one| !one.by.is_empty()).collect();
+        let lead = passed.iter().map(|one| {
+            let first = one.by.iter().map(|other| other.offered).min();
             // Who was not called at all waited until the end.
-            (first < call.offered).then(|| call.offered.min(end) - first)
+            one.caller.offered.min(end) - first.unwrap_or(end)
         });
         let lead: Vec<i64> = lead.collect();
         let mut figures = Figures {
             callers,
             served: calls.iter().filter(|call| call.answered < i64::MAX).count(),
+            cut_short: calls
+                .iter()
+                .filter(|call| call.answered == i64::MAX && call.leg.is_some())
+                .count(),
             overtaken_by_offer,
             worst_by_offer,
             lead,
+            passed,
             overtaken_by_answer,
             worst_by_answer,
             ..Figures::default()
@@ -108,12 +151,14 @@ impl Figures {
     pub fn add(&mut self, other: &Figures) {
         self.callers += other.callers;
         self.served += other.served;
+        self.cut_short += other.cut_short;
         self.free_to_leg.extend(&other.free_to_leg);
         self.still_free.extend(&other.still_free);
         self.arrival_to_leg.extend(&other.arrival_to_leg);
         self.overtaken_by_offer += other.overtaken_by_offer;
         self.worst_by_offer = self.worst_by_offer.max(other.worst_by_offer);
         self.lead.extend(&other.lead);
+        self.passed.extend(other.passed.iter().cloned());
         self.overtaken_by_answer += other.overtaken_by_answer;
         self.worst_by_answer = self.worst_by_answer.max(other.worst_by_answer);
     }
@@ -138,20 +183,42 @@ fn calls(moments: &[Moment], talks: &[Talk], legs: &BTreeMap<String, Vec<Leg>>) 
         .into_iter()
         .map(|(number, joined)| {
             let talk = talks.iter().find(|talk| talk.caller == number);
-            let leg = talk.and_then(|talk| {
-                let own = legs.get(&talk.agent)?.iter();
-                let mut answered = own.filter(|leg| leg.up.is_some_and(|up| up <= talk.begun_ms));
-                answered.next_back()
+            let agent = match talk {
+                Some(talk) => Some((talk.agent.as_str(), talk.begun_ms)),
+                None => last_answer(moments, number),
+            };
+            let leg = agent.and_then(|(agent, by)| {
+                let own = legs.get(agent)?.iter();
+                let mut answered = own.filter(|leg| leg.up.is_some_and(|up| up <= by));
+                answered.next_back().map(|leg| (agent, leg))
             });
             Call {
                 joined,
-                offered: leg.map_or(i64::MAX, |leg| leg.created),
+                offered: leg.map_or(i64::MAX, |(_, leg)| leg.created),
+                leg: leg.and_then(|(agent, leg)| channel(moments, leg, agent)),
                 answered: talk.map_or(i64::MAX, |talk| talk.begun_ms),
             }
         })
         .collect();
     calls.sort_by_key(|call| call.joined);
     calls
+}
+
+/// Whose phone was the last to be answered for this caller, and when: legs have his number.
+fn last_answer<'a>(moments: &'a [Moment], number: &str) -> Option<(&'a str, i64)> {
+    let mut up = moments
+        .iter()
+        .filter(|it| it.what == What::Up && it.number == number);
+    up.rfind(|it| it.phone.is_some())
+        .and_then(|it| Some((it.phone.as_deref()?, it.at_ms)))
+}
+
+/// The channel of a leg to this phone.
+fn channel(moments: &[Moment], leg: &Leg, phone: &str) -> Option<String> {
+    let created = |it: &&Moment| it.what == What::Created && it.at_ms == leg.created;
+    let mut created = moments.iter().filter(created);
+    let own = created.find(|it| it.phone.as_deref() == Some(phone));
+    own.map(|it| it.channel.clone())
 }
 
 /// How many were passed by somebody who came later, and by how many at most. What fell into one
@@ -218,6 +285,12 @@ mod tests {
         let passed = (figures.overtaken_by_offer, figures.worst_by_offer);
         assert_eq!(passed, (1, 1));
         assert_eq!(figures.lead, [340]);
+        let legs: Vec<_> = figures
+            .passed
+            .iter()
+            .map(|it| it.by[0].leg.clone())
+            .collect();
+        assert_eq!(legs, [Some("y".to_owned())]);
         assert_eq!(figures.overtaken_by_answer, 1);
     }
 
@@ -229,6 +302,21 @@ mod tests {
         assert_eq!(figures.served, 1);
         assert!(figures.free_to_leg.is_empty());
         assert_eq!(figures.still_free, [8_000]);
+    }
+
+    #[test]
+    fn whose_agent_hung_up_too_soon_was_called_in_his_turn() {
+        let mut seen = vec![joins("1", 100), joins("2", 200)];
+        for (channel, created) in [("x", 103), ("y", 1_700)] {
+            let mut leg = leg(channel, created, Some(created + 1_000));
+            let number = if channel == "x" { "1" } else { "2" };
+            leg.iter_mut()
+                .for_each(|moment| moment.number = number.into());
+            seen.extend(leg);
+        }
+        let figures = Figures::of(&seen, &[talk("2", 1_710)], &["1001"], 2, 9_000);
+        assert_eq!((figures.served, figures.cut_short), (1, 1));
+        assert!(figures.passed.is_empty(), "{:?}", figures.passed);
     }
 
     #[test]

@@ -1,10 +1,16 @@
-//! Measures how soon agents and callers meet: Holdfast and app_queue in turn, on one real Asterisk,
+//! Measures how soon agents and callers meet: Holdfast and others in turn, on one real Asterisk,
 //! with the same callers and agents and the same listener. See `benches/README.md`.
 //!
-//! Figures are printed and not judged; what must never happen makes the program fail if Holdfast did it.
+//! Figures are printed and not judged; what must never happen makes the program fail if Holdfast or
+//! the original did it.
 
 mod cases;
+mod costs;
 mod figures;
+mod order;
+mod original;
+#[path = "../resp.rs"]
+mod resp;
 mod section;
 mod stage;
 
@@ -19,13 +25,16 @@ use cases::{CASES, Case, QUICK, System};
 use stage::{Stage, Turn};
 
 const HELP: &str = "\
-Dispatch of Holdfast against app_queue: prints a section of the page in markdown.
+Dispatch of Holdfast against app_queue, or against the design it began from: prints a section of the page
+in markdown.
 
 usage: bench-dispatch [--raw FILE] [--quick] [--cases one,four,announced,extreme,arrival] [--rounds N]
+                      [--systems app_queue,original,holdfast]
 
   --raw FILE     write the raw figures there, one JSON object a line
   --quick        one case with four callers, one round: under a minute
   --cases LIST   these cases alone
+  --systems LIST who takes turns, in this order (app_queue,holdfast)
   --rounds N     turns of each system in each case, 1 to 5 (2: A B A B, within ten minutes)
 
 HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.
@@ -37,6 +46,7 @@ const WHOLE_MAX: Duration = Duration::from_secs(590);
 struct Asked {
     raw: Option<PathBuf>,
     cases: Vec<&'static Case>,
+    systems: Vec<System>,
     rounds: usize,
 }
 
@@ -46,6 +56,7 @@ impl Asked {
         let mut asked = Asked {
             raw: None,
             cases: CASES.iter().collect(),
+            systems: System::USUAL.to_vec(),
             rounds: 2,
         };
         while let Some(word) = words.next() {
@@ -63,6 +74,13 @@ impl Asked {
                         found.ok_or(format!("there is no case {name:?}, see --help"))
                     };
                     asked.cases = value()?.split(',').map(find).collect::<Result<_, _>>()?;
+                }
+                "--systems" => {
+                    let find = |word: &str| {
+                        let found = System::ALL.into_iter().find(|it| it.word() == word);
+                        found.ok_or(format!("there is no system {word:?}, see --help"))
+                    };
+                    asked.systems = value()?.split(',').map(find).collect::<Result<_, _>>()?;
                 }
                 "--rounds" => {
                     let text = value()?;
@@ -119,12 +137,12 @@ async fn run(asked: &Asked) -> Result<bool, String> {
         }
         None => None,
     };
-    let mut stage = Stage::open(&asked.cases).await;
+    let mut stage = Stage::open(&asked.systems, &asked.cases).await?;
     let mut turns = Vec::new();
     for case in &asked.cases {
         for round in 1..=asked.rounds {
-            for system in System::ALL {
-                let turn = stage.turn(system, case, round).await;
+            for system in &asked.systems {
+                let turn = stage.turn(*system, case, round).await?;
                 eprintln!("{}", section::raw(&turn));
                 if let Some(file) = &mut raw {
                     let line = writeln!(file, "{}", section::raw(&turn));
@@ -134,34 +152,36 @@ async fn run(asked: &Asked) -> Result<bool, String> {
             }
         }
     }
+    let about = about(stage.redis()).await;
     drop(stage);
     println!(
         "{}",
-        section::markdown(&asked.cases, &turns, &about().await)
+        section::markdown(&asked.systems, &asked.cases, &turns, &about)
     );
     Ok(!told(&turns))
 }
 
-/// Tells what must never happen; whether Holdfast did any of it.
+/// Tells what must never happen; whether Holdfast or the original did any of it.
 fn told(turns: &[Turn]) -> bool {
     let mut ours = false;
     for turn in turns.iter().filter(|turn| !turn.faults.is_empty()) {
         let (name, case) = (turn.system.name(), turn.case);
         println!("FAULT of {name} in {case}: {}", turn.faults.join("; "));
-        ours |= turn.system == System::Holdfast;
+        ours |= turn.system != System::AppQueue;
     }
     ours
 }
 
-/// Which programs were compared.
-async fn about() -> String {
+/// Which programs were compared; `redis` is the version of the original's.
+async fn about(redis: Option<&str>) -> String {
     let testbed = holdfast_drills::lab::testbed().await;
     let asterisk = testbed.map(|folder| folder.join("bin/asterisk"));
     let asterisk = asterisk.map_or("Asterisk".to_owned(), |program| version(&program, "-V"));
     let binary = process::binary();
     let profile = binary.parent().and_then(|folder| folder.file_name());
+    let redis = redis.map_or(String::new(), |version| format!("; Redis {version}"));
     format!(
-        "{asterisk} with its own app_queue; {}, built as `{}`.",
+        "{asterisk}{redis}; {}, built as `{}`.",
         version(&binary, "--version"),
         profile.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     )

@@ -1,8 +1,8 @@
-//! The stage: three nodes beside three real Asterisks, whose first has app_queue too, and the agents'
+//! The stage: three nodes beside three real Asterisks, whose first has the other systems too, and the agents'
 //! phones; and one turn of one system on it.
 //!
-//! All callers and agents of both systems are at that first Asterisk, because app_queue knows no other.
-//! Both are heard by the same listener, an ARI application that is subscribed to everything.
+//! All callers and agents of all systems are at that first Asterisk, because app_queue knows no other.
+//! All are heard by the same listener, an ARI application that is subscribed to everything.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,10 @@ use holdfast_drills::lab::{Crowd, Habit, Kind, Lab, Pbx, Phone};
 use tokio::task::JoinHandle;
 
 use crate::cases::{Case, System, holdfast_toml, queues_conf, talk_ms};
+use crate::costs::Costs;
 use crate::figures::Figures;
+use crate::order::{self, Reason};
+use crate::original::Original;
 
 /// Where everybody is.
 const PBX: &str = "a";
@@ -35,6 +38,10 @@ pub struct Turn {
     pub case: &'static str,
     pub round: usize,
     pub figures: Figures,
+    /// For each caller of Holdfast who was overtaken.
+    pub reasons: Vec<Reason>,
+    /// In commands, of a system that has any.
+    pub costs: Option<Costs>,
     pub load_before: String,
     pub load_after: String,
     /// What must never happen and did.
@@ -43,6 +50,8 @@ pub struct Turn {
 
 /// All that runs.
 pub struct Stage {
+    // Dropped first: it uses an Asterisk of the cluster.
+    original: Option<Original>,
     cluster: Cluster,
     agents: Vec<JoinHandle<()>>,
     /// So that each caller has a number of his own.
@@ -50,15 +59,17 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts everything for these cases; agents are at work when it returns.
-    pub async fn open(cases: &[&'static Case]) -> Stage {
-        let lab = Lab::new(Kind::Real).expect("the lab finds a place");
-        let lab = lab.with_app_queue(&queues_conf(cases));
+    /// Starts these systems for these cases; agents are at work when it returns.
+    pub async fn open(systems: &[System], cases: &[&'static Case]) -> Result<Stage, String> {
+        let mut lab = Lab::new(Kind::Real).expect("the lab finds a place");
+        if systems.contains(&System::AppQueue) {
+            lab = lab.with_app_queue(&queues_conf(cases));
+        }
         let cluster = Cluster::prepare_in(lab).await.begin().await;
         cluster.apply(&holdfast_toml(cases)).await;
         let most = cases.iter().map(|case| case.agents).max().unwrap_or(0);
         let mut agents = Vec::new();
-        for system in System::ALL {
+        for system in systems {
             for (index, phone) in system.phones()[..most].iter().enumerate() {
                 let phone = cluster.phone(phone, PBX, HABIT).await;
                 agents.push(tokio::spawn(work(phone, index)));
@@ -68,16 +79,32 @@ impl Stage {
             cluster.login(agent).await;
             cluster.available(agent).await;
         }
-        Stage {
+        let original = match systems.contains(&System::Original) {
+            true => Some(Original::open(&cluster.site(PBX).pbx, cases).await?),
+            false => None,
+        };
+        Ok(Stage {
+            original,
             cluster,
             agents,
             turns: 0,
-        }
+        })
+    }
+
+    /// The version of the original's Redis.
+    pub fn redis(&self) -> Option<&str> {
+        self.original.as_ref().map(Original::redis)
     }
 
     /// One system serves one case. The stage is empty before and after.
-    pub async fn turn(&mut self, system: System, case: &'static Case, round: usize) -> Turn {
+    pub async fn turn(
+        &mut self,
+        system: System,
+        case: &'static Case,
+        round: usize,
+    ) -> Result<Turn, String> {
         self.quiet(case).await;
+        let before = self.costs(system).await?;
         self.turns += 1;
         let faults = self.cluster.oracle.faults().len();
         let load_before = load();
@@ -92,7 +119,7 @@ impl Stage {
         while crowd.served() < case.callers && begun.elapsed() < limit {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let end = wall_ms();
+        let (gone, end) = (crowd.served(), wall_ms());
         let oracle = &self.cluster.oracle;
         let mut moments: Vec<Moment> = oracle.moments();
         moments.retain(|moment| (begun_ms..=end).contains(&moment.at_ms));
@@ -102,14 +129,48 @@ impl Stage {
         let figures = Figures::of(&moments, &talks, phones, case.callers, end);
         let load_after = load();
         self.send_away().await;
-        Turn {
+        self.quiet(case).await;
+        let costs = self.costs(system).await?;
+        let reasons = match system {
+            System::Holdfast => order::reasons(&self.cluster, &figures.passed).await,
+            _ => Vec::new(),
+        };
+        if reasons.contains(&Reason::Unknown) {
+            self.cluster.keep_folder();
+            let folder = self.cluster.folder().display();
+            eprintln!("the logs of the nodes are kept in {folder}");
+        }
+        let mut faults = self.cluster.oracle.faults().split_off(faults);
+        let lost = gone.saturating_sub(figures.served + figures.cut_short);
+        if lost > 0 {
+            faults.push(format!("{lost} callers were hung up without an agent"));
+        }
+        Ok(Turn {
             system,
             case: case.name,
             round,
             figures,
+            reasons,
+            costs: costs.zip(before).map(|(now, before)| now.since(&before)),
             load_before,
             load_after,
-            faults: self.cluster.oracle.faults().split_off(faults),
+            faults,
+        })
+    }
+
+    /// What a system has cost in commands so far, if it has any.
+    async fn costs(&mut self, system: System) -> Result<Option<Costs>, String> {
+        match (system, &mut self.original) {
+            (System::Holdfast, _) => Costs::of_nodes(&self.cluster).await.map(Some),
+            (System::Original, Some(original)) => {
+                if let Some(why) = original.broken() {
+                    return Err(format!("the original works no more: {why}"));
+                }
+                let commands = original.served().await?;
+                let entries = None;
+                Ok(Some(Costs { commands, entries }))
+            }
+            _ => Ok(None),
         }
     }
 

@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::Error;
 use crate::node::{APPLIED, FORGET, LEADS, PUT};
+use crate::resp;
 use crate::servers::System;
 use crate::shared::Shared;
 
@@ -90,15 +91,7 @@ impl Writer {
                     }
                     node.ask(out).await
                 }
-                Writer::Redis(redis) => {
-                    let mut out = b"*3\r\n$3\r\nSET\r\n".to_vec();
-                    for field in [key, value] {
-                        out.extend(format!("${}\r\n", field.len()).bytes());
-                        out.extend(field);
-                        out.extend(b"\r\n");
-                    }
-                    redis.ask(out).await
-                }
+                Writer::Redis(redis) => redis.ask(resp::command(&[b"SET", key, value])).await,
                 Writer::Etcd(etcd) => {
                     let (key, value) = (key.to_vec(), value.to_vec());
                     let put = PutRequest { key, value };

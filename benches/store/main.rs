@@ -9,6 +9,8 @@ mod figures;
 mod measure;
 mod node;
 mod proc;
+#[path = "../resp.rs"]
+mod resp;
 mod section;
 mod servers;
 mod shared;

@@ -1,12 +1,13 @@
 //! One connection that several writers share, as gRPC lets them: requests go out in the order in which
 //! they come, several in one write if they come together, and answers come back in the same order.
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::node::DONE;
+use crate::resp::{self, Reply};
 use crate::servers::System;
 
 /// Requests on their way on one connection; there are never more than writers on it.
@@ -65,13 +66,11 @@ async fn receive(
     mut due: mpsc::Receiver<oneshot::Sender<bool>>,
 ) {
     let mut reading = BufReader::new(reading);
-    let mut line = String::new();
     while let Some(answer) = due.recv().await {
         let acknowledged = match system {
             System::Redis => {
-                line.clear();
-                let read = reading.read_line(&mut line).await;
-                read.map(|_| line == "+OK\r\n")
+                let reply = resp::reply(&mut reading).await;
+                reply.map(|reply| reply == Reply::Text("OK".into()))
             }
             _ => reading.read_u8().await.map(|byte| byte == DONE),
         };

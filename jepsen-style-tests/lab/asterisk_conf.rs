@@ -14,6 +14,7 @@
 //! | `quiet` | `Answer()`, then Stasis |
 //! | `fast` | `Answer(,i)`, then Stasis |
 //! | `short` | `q-support` with an absolute timeout of 2 s |
+//! | `st-APP-ARG` | `Answer(,i)`, then `Stasis(APP,ARG)`: some other application than Holdfast's |
 //! | `lua` | the queue `support` by the shipped extensions.lua |
 //! | `aq-NAME` | Asterisk's own queue NAME, where a lab has asked for app_queue |
 
@@ -180,7 +181,7 @@ fn pjsip(place: &Place) -> String {
          rtp_symmetric=no\nforce_rport=yes\ndtmf_mode=auto_info\n\
          [anonymous](line)\ncontext=lab-in\n"
     );
-    for number in 1001..=1010 {
+    for number in 1001..=1012 {
         text.push_str(&format!(
             "[{number}](line)\ncontext=lab-agents\naors={number}\n\
              [{number}]\ntype=aor\nmax_contacts=1\nremove_existing=yes\n"
@@ -225,6 +226,8 @@ exten => quiet,1,Answer()
  same => n,Stasis({APP},quiet)
 exten => fast,1,Answer(,i)
  same => n,Stasis({APP},fast)
+exten => _st-.,1,Answer(,i)
+ same => n,Stasis(${{CUT(EXTEN,-,2)}},${{CUT(EXTEN,-,3)}})
 exten => lua,1,Goto(lab-lua,support,1)
 {app_queue}
 [lab-after]

@@ -32,8 +32,8 @@ pub const TOKEN: &str = "canary-token-operator-51d0";
 /// Secret between the nodes.
 pub const SECRET: &str = "canary-cluster-secret-9e44";
 /// The agents' phones that the lab's Asterisks know.
-pub const PHONES: [&str; 10] = [
-    "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010",
+pub const PHONES: [&str; 12] = [
+    "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010", "1011", "1012",
 ];
 
 /// One node with its Asterisk.

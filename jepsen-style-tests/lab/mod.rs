@@ -251,7 +251,8 @@ impl Pbx {
         }
     }
 
-    /// A phone registers here, with a person of this habit beside it. Numbers 1001 to 1010 exist.
+    /// A phone registers here, with a person of this habit beside it. Numbers 1001 to 1010 exist,
+    /// and on a real Asterisk 1011 and 1012.
     pub async fn phone(&self, number: &str, habit: Habit) -> Result<Phone, LabError> {
         match self {
             Pbx::Real(pbx) => Ok(Phone::Real(RealPhone::register(pbx, number, habit).await?)),
