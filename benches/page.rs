@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -73,6 +73,28 @@ const PARTS: [Part; 3] = [
             ],
         ],
         program: "target/release/store",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "cost",
+        about: "processor time of a call, against app_queue, and of events and requests",
+        builds: &[
+            &["deploy/testbed/get-asterisk.sh"],
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-cost",
+            ],
+        ],
+        program: "target/release/bench-cost",
         words: &[],
         quick: &["--quick"],
         raw: true,

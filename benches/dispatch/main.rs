@@ -10,10 +10,10 @@ mod stage;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_drills::lab::process;
+use holdfast_drills::lab::figures::programs;
 
 use cases::{CASES, Case, QUICK, System};
 use stage::{Stage, Turn};
@@ -137,7 +137,7 @@ async fn run(asked: &Asked) -> Result<bool, String> {
     drop(stage);
     println!(
         "{}",
-        section::markdown(&asked.cases, &turns, &about().await)
+        section::markdown(&asked.cases, &turns, &programs().await)
     );
     Ok(!told(&turns))
 }
@@ -151,25 +151,4 @@ fn told(turns: &[Turn]) -> bool {
         ours |= turn.system == System::Holdfast;
     }
     ours
-}
-
-/// Which programs were compared.
-async fn about() -> String {
-    let testbed = holdfast_drills::lab::testbed().await;
-    let asterisk = testbed.map(|folder| folder.join("bin/asterisk"));
-    let asterisk = asterisk.map_or("Asterisk".to_owned(), |program| version(&program, "-V"));
-    let binary = process::binary();
-    let profile = binary.parent().and_then(|folder| folder.file_name());
-    format!(
-        "{asterisk} with its own app_queue; {}, built as `{}`.",
-        version(&binary, "--version"),
-        profile.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    )
-}
-
-fn version(program: &std::path::Path, word: &str) -> String {
-    let output = Command::new(program).arg(word).output();
-    let text = output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
-    let text = text.unwrap_or_default();
-    text.lines().next().unwrap_or("unknown version").to_owned()
 }

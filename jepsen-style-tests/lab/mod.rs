@@ -36,8 +36,9 @@ use holdfast_ari::AriConfig;
 use serde_json::Value;
 
 pub use asterisk::{RealAsterisk, testbed};
+pub use asterisk_conf::CROWD_PHONES;
 pub use block::Block;
-pub use crowd::Crowd;
+pub use crowd::{Crowd, Phones};
 pub use proxy::{Fault, PORT as PROXY_PORT, Proxy};
 pub use rtp::Heard;
 pub use sim::{SimCaller, SimPbx, SimPhone};
