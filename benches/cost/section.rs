@@ -39,6 +39,7 @@ pub fn raw_turn(turn: &Turn, idle: Spent) -> Value {
         "cpu_s": values(turn.spent), "idle_cpu_s_per_s": values(idle),
         "cpu_ms_per_call": values(by_call.0), "together_ms_per_call": by_call.together(turn.system),
         "events_told": turn.events, "leader_changed": turn.moved,
+        "answered_in_vain": turn.in_vain, "left_behind": turn.left,
         "load_before": turn.load_before, "load_after": turn.load_after, "faults": turn.faults,
     })
 }
@@ -114,17 +115,13 @@ fn calls(plan: &Plan, turns: &[Turn], idle: Spent) -> String {
                 // Writing to a text does not fail.
                 let _ = writeln!(
                     text,
-                    "| {} | {}{} | {} | {} of {} | {:.2} | {nodes} | {:.2} | {}, {} |",
+                    "| {} | {} | {} | {} of {}{} | {:.2} | {nodes} | {:.2} | {}, {} |",
                     pace.per_second,
                     system.name(),
-                    if turn.moved {
-                        " (the leader changed)"
-                    } else {
-                        ""
-                    },
                     turn.round,
                     turn.served,
                     pace.callers,
+                    odd(turn),
                     cost.0.asterisk,
                     cost.together(system),
                     first(&turn.load_before),
@@ -150,6 +147,21 @@ fn calls(plan: &Plan, turns: &[Turn], idle: Spent) -> String {
         );
     }
     text + "\n" + &verdicts + "\n"
+}
+
+/// What makes the figures of a turn doubtful: it comes of a machine that is too busy.
+fn odd(turn: &Turn) -> String {
+    let mut text = String::new();
+    if turn.in_vain > 0 {
+        text += &format!(", {} answered in vain", turn.in_vain);
+    }
+    if turn.left > 0 {
+        text += &format!(", {} left behind", turn.left);
+    }
+    if turn.moved {
+        text += ", the leader changed";
+    }
+    text
 }
 
 const FILTERS: &str = "### Events, filtered to those that are used\n\n\
@@ -323,6 +335,8 @@ mod tests {
             seconds: 10.0,
             spent: spent(2.0),
             events: 900,
+            in_vain: 0,
+            left: 0,
             moved: false,
             load_before: String::new(),
             load_after: String::new(),
