@@ -100,6 +100,28 @@ const PARTS: [Part; 4] = [
         raw: true,
     },
     Part {
+        name: "cost",
+        about: "processor time of a call, against app_queue, and of events and requests",
+        builds: &[
+            &["deploy/testbed/get-asterisk.sh"],
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-cost",
+            ],
+        ],
+        program: "target/release/bench-cost",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
         name: "core",
         about: "the core alone, in time",
         builds: &[],

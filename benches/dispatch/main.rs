@@ -16,10 +16,10 @@ mod stage;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_drills::lab::process;
+use holdfast_drills::lab::figures::programs;
 
 use cases::{CASES, Case, QUICK, System};
 use stage::{Stage, Turn};
@@ -152,7 +152,8 @@ async fn run(asked: &Asked) -> Result<bool, String> {
             }
         }
     }
-    let about = about(stage.redis()).await;
+    let redis = stage.redis().map(|version| format!("; Redis {version}"));
+    let about = programs(&redis.unwrap_or_default()).await;
     drop(stage);
     println!(
         "{}",
@@ -170,26 +171,4 @@ fn told(turns: &[Turn]) -> bool {
         ours |= turn.system != System::AppQueue;
     }
     ours
-}
-
-/// Which programs were compared; `redis` is the version of the original's.
-async fn about(redis: Option<&str>) -> String {
-    let testbed = holdfast_drills::lab::testbed().await;
-    let asterisk = testbed.map(|folder| folder.join("bin/asterisk"));
-    let asterisk = asterisk.map_or("Asterisk".to_owned(), |program| version(&program, "-V"));
-    let binary = process::binary();
-    let profile = binary.parent().and_then(|folder| folder.file_name());
-    let redis = redis.map_or(String::new(), |version| format!("; Redis {version}"));
-    format!(
-        "{asterisk}{redis}; {}, built as `{}`.",
-        version(&binary, "--version"),
-        profile.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    )
-}
-
-fn version(program: &std::path::Path, word: &str) -> String {
-    let output = Command::new(program).arg(word).output();
-    let text = output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
-    let text = text.unwrap_or_default();
-    text.lines().next().unwrap_or("unknown version").to_owned()
 }

@@ -280,7 +280,7 @@ impl RealAsterisk {
     /// A global variable of the dialplan, `None` when it is not set.
     pub async fn global(&self, name: &str) -> Result<Option<String>, LabError> {
         let path = format!("/asterisk/variable?variable={name}");
-        let (status, body) = super::raw(&self.ari_direct(), "GET", &path).await?;
+        let (status, body) = super::raw(&self.ari_direct(), "GET", &path, None).await?;
         let value: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
         let text = value["value"].as_str().unwrap_or_default();
         Ok((status == 200 && !text.is_empty()).then(|| text.to_string()))

@@ -16,7 +16,14 @@
 //! | `short` | `q-support` with an absolute timeout of 2 s |
 //! | `st-APP-ARG` | `Answer(,i)`, then `Stasis(APP,ARG)`: some other application than Holdfast's |
 //! | `lua` | the queue `support` by the shipped extensions.lua |
-//! | `aq-NAME` | Asterisk's own queue NAME, where a lab has asked for app_queue |
+//!
+//! and where a lab has asked for app_queue, to measure beside it:
+//!
+//! | dialled | what happens |
+//! | --- | --- |
+//! | `aq-NAME` | Asterisk's own queue NAME |
+//! | `m-NAME` | the queue NAME, as shipped; what came of it is not kept |
+//! | `stay` | answered, ten minutes of silence in the dialplan |
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -29,6 +36,9 @@ pub const HTTP_PORT: u16 = 8088;
 pub const SIP_PORT: u16 = 5060;
 
 const MODULES: &str = include_str!("../../deploy/testbed/modules.conf");
+
+/// Phones for measuring, where a lab has asked for app_queue: see [`Phones`](super::Phones).
+pub const CROWD_PHONES: std::ops::RangeInclusive<u32> = 2001..=2060;
 
 /// Where one Asterisk lives.
 pub struct Place<'a> {
@@ -147,8 +157,10 @@ fn asterisk(place: &Place) -> String {
          astdatadir => {root}/usr/share/asterisk\nastagidir => {own}/var\n\
          astspooldir => {own}/spool\nastrundir => {own}/run\nastlogdir => {own}/log\n\
          [options]\nsystemname = {name}\nentityid = 02:00:00:00:00:{number:02x}\n\
-         live_dangerously = no\nverbose = 3\nnocolor = yes\n",
+         live_dangerously = no\nverbose = {verbose}\nnocolor = yes\n",
         name = place.name,
+        // Each step of the dialplan, where nobody measures.
+        verbose = if place.app_queue.is_some() { 0 } else { 3 },
     )
 }
 
@@ -181,7 +193,8 @@ fn pjsip(place: &Place) -> String {
          rtp_symmetric=no\nforce_rport=yes\ndtmf_mode=auto_info\n\
          [anonymous](line)\ncontext=lab-in\n"
     );
-    for number in 1001..=1012 {
+    let crowd = CROWD_PHONES.filter(|_| place.app_queue.is_some());
+    for number in (1001..=1012).chain(crowd) {
         text.push_str(&format!(
             "[{number}](line)\ncontext=lab-agents\naors={number}\n\
              [{number}]\ntype=aor\nmax_contacts=1\nremove_existing=yes\n"
@@ -243,7 +256,11 @@ include => lab-in
 "#,
         shipped = shipped.display(),
         app_queue = match place.app_queue {
-            Some(_) => "exten => _aq-.,1,Answer(,i)\n same => n,Queue(${EXTEN:3})\n",
+            Some(_) => {
+                "exten => _aq-.,1,Answer(,i)\n same => n,Queue(${EXTEN:3})\n\
+                 exten => _m-.,1,Goto(holdfast-in,${EXTEN:2},1)\n\
+                 exten => stay,1,Answer(,i)\n same => n,Wait(600)\n"
+            }
             None => "",
         },
     )

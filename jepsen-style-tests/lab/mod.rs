@@ -33,10 +33,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_ari::AriConfig;
+use serde_json::Value;
 
 pub use asterisk::{RealAsterisk, testbed};
+pub use asterisk_conf::CROWD_PHONES;
 pub use block::Block;
-pub use crowd::Crowd;
+pub use crowd::{Crowd, Phones};
 pub use proxy::{Fault, PORT as PROXY_PORT, Proxy};
 pub use rtp::Heard;
 pub use sim::{SimCaller, SimPbx, SimPhone};
@@ -271,10 +273,21 @@ impl Pbx {
 
     /// One request to ARI past our client: status and body. For what the client must never send.
     pub async fn raw(&self, method: &str, path: &str) -> Result<(u16, String), LabError> {
-        match self {
-            Pbx::Real(pbx) => raw(&pbx.ari_direct(), method, path).await,
-            Pbx::Sim(pbx) => raw(&pbx.ari_direct(), method, path).await,
-        }
+        self.raw_with(method, path, None).await
+    }
+
+    /// The same with a JSON body.
+    pub async fn raw_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, String), LabError> {
+        let config = match self {
+            Pbx::Real(pbx) => pbx.ari_direct(),
+            Pbx::Sim(pbx) => pbx.ari_direct(),
+        };
+        raw(&config, method, path, body).await
     }
 
     /// Dies as by SIGKILL.
@@ -353,7 +366,12 @@ impl Pbx {
 }
 
 /// One request past our client.
-async fn raw(config: &AriConfig, method: &str, path: &str) -> Result<(u16, String), LabError> {
+async fn raw(
+    config: &AriConfig,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(u16, String), LabError> {
     let refused = |error: reqwest::Error| LabError::Refused(error.without_url().to_string());
     let method = reqwest::Method::from_bytes(method.as_bytes())
         .map_err(|error| LabError::Refused(error.to_string()))?;
@@ -362,12 +380,13 @@ async fn raw(config: &AriConfig, method: &str, path: &str) -> Result<(u16, Strin
         .timeout(Duration::from_secs(30))
         .build()
         .map_err(refused)?;
-    let answer = client
+    let mut request = client
         .request(method, format!("{}{path}", config.url))
-        .basic_auth(&config.username, Some(config.password.expose()))
-        .send()
-        .await
-        .map_err(refused)?;
+        .basic_auth(&config.username, Some(config.password.expose()));
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let answer = request.send().await.map_err(refused)?;
     let status = answer.status().as_u16();
     Ok((status, answer.text().await.map_err(refused)?))
 }

@@ -114,6 +114,12 @@ impl Oracle {
         assert!(told.is_ok(), "the oracle tells one listener");
     }
 
+    /// Listens no more, and knows nothing from now on: for measuring what others cost. An Asterisk then
+    /// keeps nothing of it.
+    pub fn stop(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
+    }
+
     /// Waits until it is connected to every Asterisk.
     pub async fn hears_all(&self) {
         eventually(SOON, "the oracle hears every asterisk", async || {

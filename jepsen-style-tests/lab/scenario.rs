@@ -178,7 +178,7 @@ pub fn phone(number: &str, habit: Habit, rtp_port: u16) -> String {
              <ereg regexp=\"m=audio ([0-9]+)\" search_in=\"body\" assign_to=\"media,port\"/>\
              <ereg regexp=\".*\" search_in=\"hdr\" header=\"From:\" assign_to=\"peer\"/>\
              <ereg regexp=\".*\" search_in=\"hdr\" header=\"To:\" assign_to=\"own\"/>\
-             <log message=\"RING [call_id] [$port] [$peer]\"/></action></recv>\n\
+             <log message=\"RING [call_id] [$port] [$peer] [$own]\"/></action></recv>\n\
              <Reference variables=\"media,cseq,port,peer,own\"/>\n";
     match habit {
         Habit::Busy => text += &refuse(486),

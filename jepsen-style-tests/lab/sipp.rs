@@ -114,7 +114,7 @@ impl Sipp {
     }
 
     /// Waits until its SIP port is bound.
-    async fn wait_listening(&self) -> Result<(), LabError> {
+    pub async fn wait_listening(&self) -> Result<(), LabError> {
         let bound = format!("{:08X}:{:04X}", ip_as_proc(self.at.ip()), self.at.port());
         until_true("start of sipp", || {
             let sockets = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap_or_default();
@@ -453,41 +453,50 @@ impl RealPhone {
     }
 
     async fn send_register(&self, expires: u32) -> Result<(), LabError> {
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let own = SocketAddr::new(self.at.ip(), self.site.block.port());
-        let socket = UdpSocket::bind(own)
-            .await
-            .map_err(io("registering socket"))?;
-        let (number, pbx) = (&self.number, self.site.pbx);
-        let text = format!(
-            "REGISTER sip:{pbx} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-reg-{serial}\r\n\
-             From: <sip:{number}@{pbx}>;tag={serial}\r\nTo: <sip:{number}@{pbx}>\r\n\
-             Call-ID: register-{serial}-{own}\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n\
-             Contact: <sip:{number}@{at}>\r\nExpires: {expires}\r\nContent-Length: 0\r\n\r\n",
-            at = self.at
-        );
-        let what = format!("registration of phone {number}");
-        let mut answer = [0; 4096];
-        for _ in 0..10 {
-            socket
-                .send_to(text.as_bytes(), pbx)
-                .await
-                .map_err(io(what.clone()))?;
-            let wait = tokio::time::timeout(Duration::from_secs(2), socket.recv(&mut answer));
-            let Ok(Ok(length)) = wait.await else { continue };
-            let line = String::from_utf8_lossy(&answer[..length]);
-            let line = line.lines().next().unwrap_or_default().to_string();
-            if line.starts_with("SIP/2.0 200") {
-                return Ok(());
-            }
-            return Err(LabError::Refused(format!("{what}: {line}")));
-        }
-        Err(LabError::Late {
-            what,
-            seconds: 20,
-            more: String::new(),
-        })
+        register(&self.site, &self.number, self.at, expires).await
     }
+}
+
+/// Tells the registrar that calls for `number` go to `at`.
+pub(super) async fn register(
+    site: &Site,
+    number: &str,
+    at: SocketAddr,
+    expires: u32,
+) -> Result<(), LabError> {
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let own = SocketAddr::new(at.ip(), site.block.port());
+    let socket = UdpSocket::bind(own)
+        .await
+        .map_err(io("registering socket"))?;
+    let pbx = site.pbx;
+    let text = format!(
+        "REGISTER sip:{pbx} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-reg-{serial}\r\n\
+         From: <sip:{number}@{pbx}>;tag={serial}\r\nTo: <sip:{number}@{pbx}>\r\n\
+         Call-ID: register-{serial}-{own}\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n\
+         Contact: <sip:{number}@{at}>\r\nExpires: {expires}\r\nContent-Length: 0\r\n\r\n"
+    );
+    let what = format!("registration of phone {number}");
+    let mut answer = [0; 4096];
+    for _ in 0..10 {
+        socket
+            .send_to(text.as_bytes(), pbx)
+            .await
+            .map_err(io(what.clone()))?;
+        let wait = tokio::time::timeout(Duration::from_secs(2), socket.recv(&mut answer));
+        let Ok(Ok(length)) = wait.await else { continue };
+        let line = String::from_utf8_lossy(&answer[..length]);
+        let line = line.lines().next().unwrap_or_default().to_string();
+        if line.starts_with("SIP/2.0 200") {
+            return Ok(());
+        }
+        return Err(LabError::Refused(format!("{what}: {line}")));
+    }
+    Err(LabError::Late {
+        what,
+        seconds: 20,
+        more: String::new(),
+    })
 }
 
 impl Drop for RealPhone {

@@ -14,14 +14,20 @@ use crate::grammar::{AppName, Endpoint, Var, check_value};
 use crate::http::{Http, Lane, encode, json, segment};
 use crate::model::{Application, DeviceState, Info};
 
-/// Event types that we never use and that make up most of the traffic: without them one queue
-/// call costs 3 events instead of 8.
-pub const QUIET_EVENTS: [&str; 5] = [
-    "ChannelVarset",
-    "ChannelDialplan",
-    "ChannelCallerId",
-    "ChannelConnectedLine",
-    "BridgeVideoSourceChanged",
+/// Event types that are acted on. All others are kept from being sent: they cost Asterisk and us more
+/// than those that are used.
+pub const USED_EVENTS: [&str; 11] = [
+    "ApplicationReplaced",
+    "ChannelDestroyed",
+    "ChannelDtmfReceived",
+    "ChannelEnteredBridge",
+    "ChannelHangupRequest",
+    "ChannelStateChange",
+    "DeviceStateChanged",
+    "Dial",
+    "PlaybackFinished",
+    "StasisEnd",
+    "StasisStart",
 ];
 
 /// What an application can listen to.
@@ -145,19 +151,15 @@ impl AriClient {
         self.delete(Lane::Ordinary, "unsubscribe", &path).await
     }
 
-    /// Keeps event types from being sent (`PUT /applications/{app}/eventFilter`), usually
-    /// [`QUIET_EVENTS`]. Replaces the list that was there.
-    pub async fn set_event_filter(
-        &self,
-        app: &AppName,
-        disallowed: &[&str],
-    ) -> Result<(), AriError> {
-        let types: Vec<Value> = disallowed
-            .iter()
-            .map(|name| json!({ "type": name }))
-            .collect();
+    /// Lets these event types be sent and no others (`PUT /applications/{app}/eventFilter`), usually
+    /// [`USED_EVENTS`]. Replaces the filter that was there, which Asterisk keeps over a lost socket
+    /// while the application lives. Requests on the socket itself would get no answer: a
+    /// `RESTResponse` is filtered like an event.
+    pub async fn set_event_filter(&self, app: &AppName, allowed: &[&str]) -> Result<(), AriError> {
+        let types: Vec<Value> = allowed.iter().map(|name| json!({ "type": name })).collect();
         let path = format!("/applications/{}/eventFilter", encode(app.as_str()));
-        let body = Some(json!({ "disallowed": types }));
+        // A list that is not named is left as it was, and would still forbid.
+        let body = Some(json!({ "allowed": types, "disallowed": [] }));
         self.http
             .send(Lane::Ordinary, "event filter", Method::PUT, &path, body)
             .await

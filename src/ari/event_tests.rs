@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::client::USED_EVENTS;
 use crate::event::{Event, decode};
 use crate::model::DeviceState;
 
@@ -41,6 +42,14 @@ fn every_recorded_event_is_typed_or_known_to_be_unused() {
             Event::Malformed { why, .. } => panic!("{wanted}: {why}"),
             event => assert_eq!(event.type_name(), wanted),
         }
+    }
+}
+
+#[test]
+fn every_event_that_is_asked_for_is_understood() {
+    for name in USED_EVENTS {
+        let recorded = recorded_as(name);
+        assert_eq!(decode(&recorded.to_string()).type_name(), name);
     }
 }
 

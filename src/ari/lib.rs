@@ -31,7 +31,7 @@ mod stream;
 pub mod transport;
 
 pub use channels::{ChannelLookup, Continue, HangupReason, Originate, Originated};
-pub use client::{AriClient, EventSource, QUIET_EVENTS};
+pub use client::{AriClient, EventSource, USED_EVENTS};
 pub use config::{AriConfig, ConfigError, Secret};
 pub use error::AriError;
 pub use event::{Event, decode};

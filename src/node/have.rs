@@ -491,7 +491,7 @@ fn fail_cause(leg: &Leg, cause: Option<i64>) -> FailCause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_ari::decode;
+    use holdfast_ari::{USED_EVENTS, decode};
 
     /// A caller with the leg of one attempt that is up, and what makes its events.
     fn with_a_leg() -> (Have, impl Fn(&str) -> Event) {
@@ -548,6 +548,25 @@ mod tests {
         let bridged: Vec<bool> = legs.map(|leg| leg.bridged).collect();
         assert_eq!(bridged, [false, true]);
         assert!(have.legs.iter().all(|leg| !leg.lives()), "both have gone");
+    }
+
+    /// So that they need not be asked for: what Asterisk would tell and the filter keeps back.
+    #[test]
+    fn events_that_are_not_asked_for_change_nothing() {
+        for kind in [
+            "ChannelLeftBridge",
+            "ChannelHold",
+            "ChannelUnhold",
+            "ChannelTransfer",
+            "ApplicationMoveFailed",
+        ] {
+            assert!(!USED_EVENTS.contains(&kind), "{kind} is asked for");
+            let (mut have, event) = with_a_leg();
+            have.observe(&event("ChannelEnteredBridge"));
+            let before = format!("{have:?}");
+            have.observe(&event(kind));
+            assert_eq!(format!("{have:?}"), before, "{kind}");
+        }
     }
 
     #[test]

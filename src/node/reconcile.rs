@@ -17,7 +17,7 @@ use holdfast_acd::settings::Connect;
 use holdfast_acd::{Attempt, CallId, ChannelId, Command, Reject};
 use holdfast_ari::{
     AriError, Channel, ChannelLookup, ChannelState, Continue, EventSource, HangupReason,
-    QUIET_EVENTS, Var,
+    USED_EVENTS, Var,
 };
 use holdfast_raft::ProposeError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +79,7 @@ impl Driver {
         let ctx = self.ctx.clone();
         self.identify().await?;
         ctx.ari
-            .set_event_filter(ctx.ari.app(), &QUIET_EVENTS)
+            .set_event_filter(ctx.ari.app(), &USED_EVENTS)
             .await?;
         if let Err(error) = ctx.shared.raft.barrier(CLUSTER).await {
             self.serve_blind().await?;

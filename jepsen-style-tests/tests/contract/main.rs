@@ -2,7 +2,7 @@
 //!
 //! Each test holds one trap that was measured on Asterisk 22, and runs against a real Asterisk
 //! (`real::`) and against the simulator (`sim::`), so that the simulator stays honest. The numbers
-//! 1 to 13 are traps of ARI itself, 14 to 24 its behaviour at reconnects, calls, bridges and
+//! 1 to 13 are traps of ARI itself, 14 to 28 its behaviour at reconnects, calls, bridges and
 //! devices, `finding_` those of hostile input and faults, `dialplan_` those of the fragments we
 //! ship in `config/asterisk`.
 
@@ -60,6 +60,8 @@ contracts! { real, Real:
     bridges::contract_25_continue_leaves_the_peer_in_the_bridge,
     calls::contract_26_keys_are_heard_during_music,
     requests::contract_27_wrong_users_are_told_apart,
+    sockets::contract_28_only_events_that_are_allowed_are_told,
+    sockets::contract_28_a_replaced_client_is_told_whatever_is_allowed,
     faults::finding_03_a_hostile_call_blinds_the_channel_list_and_not_the_application,
     faults::finding_04_a_stopped_asterisk_executes_late,
     faults::finding_04_a_lost_answer_is_unknown_and_its_repetition_is_safe,
@@ -105,6 +107,8 @@ contracts! { sim, Sim:
     bridges::contract_25_continue_leaves_the_peer_in_the_bridge,
     calls::contract_26_keys_are_heard_during_music,
     requests::contract_27_wrong_users_are_told_apart,
+    sockets::contract_28_only_events_that_are_allowed_are_told,
+    sockets::contract_28_a_replaced_client_is_told_whatever_is_allowed,
     faults::finding_03_a_hostile_call_blinds_the_channel_list_and_not_the_application,
     faults::finding_04_a_stopped_asterisk_executes_late,
     faults::finding_04_a_lost_answer_is_unknown_and_its_repetition_is_safe,

@@ -1,11 +1,12 @@
 //! Contracts of the event socket: loss, stall, replacement.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use holdfast_ari::{DownReason, Event, EventSource, StreamItem, events};
+use holdfast_ari::{DownReason, Event, EventSource, HangupReason, StreamItem, USED_EVENTS, events};
 use holdfast_drills::lab::{CallSpec, Heard, Kind, Lab};
 
-use super::bench::{Bench, Watch, endpoint};
+use super::bench::{Bench, Watch, endpoint, id, media};
 
 fn down(item: &StreamItem) -> Option<DownReason> {
     match item {
@@ -170,4 +171,103 @@ pub async fn contract_17_a_second_client_replaces_the_first(kind: Kind) {
             .is_some_and(|c| c.caller.number == "5551002")
     };
     assert!(!second.events().iter().any(told), "the second is silent");
+}
+
+pub async fn contract_28_only_events_that_are_allowed_are_told(kind: Kind) {
+    let bench = Bench::start(kind).await;
+    let app = bench.client.app();
+    let _phone = bench.willing_phone("1001").await;
+    let device = EventSource::Device(endpoint("1001"));
+    bench.client.subscribe(app, &[device]).await.unwrap();
+    // A list that only forbids, as it was set once, must not stay.
+    let forbidden = ["StasisEnd", "ChannelVarset"].map(|name| serde_json::json!({"type": name}));
+    let forbids = serde_json::json!({ "disallowed": forbidden });
+    put_filter(&bench, &forbids).await;
+    bench.client.set_event_filter(app, &[]).await.unwrap();
+    let all = types_of_a_call(&bench, "1").await;
+    for name in ["ChannelLeftBridge", "ChannelVarset", "PlaybackStarted"] {
+        assert!(
+            all.contains(name),
+            "{name} is told without a filter: {all:?}"
+        );
+    }
+
+    let used: BTreeSet<String> = USED_EVENTS.map(String::from).into();
+    put_filter(&bench, &forbids).await;
+    bench
+        .client
+        .set_event_filter(app, &USED_EVENTS)
+        .await
+        .unwrap();
+    let told = types_of_a_call(&bench, "2").await;
+    let wanted: BTreeSet<String> = all.intersection(&used).cloned().collect();
+    assert_eq!(told, wanted, "what is allowed is told, and nothing else");
+    let never = used.difference(&told).collect::<Vec<_>>();
+    assert_eq!(never, ["ApplicationReplaced"], "a call has all the others");
+
+    // The filter lasts as the application does, beyond the socket: here somebody is in it.
+    let (_stays, _) = bench.caller("5551009").await;
+    bench.watch.control().cut();
+    bench.watch.item("a cut", down).await;
+    bench.watch.up(2).await;
+    assert_eq!(types_of_a_call(&bench, "3").await, wanted);
+}
+
+pub async fn contract_28_a_replaced_client_is_told_whatever_is_allowed(kind: Kind) {
+    let bench = Bench::start(kind).await;
+    let app = bench.client.app();
+    bench
+        .client
+        .set_event_filter(app, &USED_EVENTS)
+        .await
+        .unwrap();
+    let second = Watch::open(&bench.pbx.ari());
+    second.up(1).await;
+    let replaced = |item: &StreamItem| matches!(item, StreamItem::Replaced).then_some(());
+    bench.watch.item("word of the replacement", replaced).await;
+}
+
+/// The filter past our client, which sets no list of what is forbidden.
+async fn put_filter(bench: &Bench, filter: &serde_json::Value) {
+    let path = format!("/applications/{}/eventFilter", bench.client.app().as_str());
+    let answer = bench.pbx.raw_with("PUT", &path, Some(filter)).await;
+    let (status, text) = answer.unwrap();
+    assert!((200..300).contains(&status), "{status} {text}");
+}
+
+/// Types of the events of a call that has everything in it: a key, a prompt, a bridge and its end.
+async fn types_of_a_call(bench: &Bench, round: &str) -> BTreeSet<String> {
+    let (leg, bridge, play) = (
+        format!("leg-{round}"),
+        format!("bridge-{round}"),
+        format!("play-{round}"),
+    );
+    let before = bench.watch.events().len();
+    let (caller, channel) = bench.caller(&format!("555100{round}")).await;
+    caller.wait_answered().await.unwrap();
+    caller.press('5').await.unwrap();
+    bench.watch.told("ChannelDtmfReceived", &channel).await;
+    let ari = &bench.client;
+    let sound = media(&["sound:queue-thankyou"]);
+    ari.play(&channel, &id(&play), &sound).await.unwrap();
+    ari.stop_playback(&play).await.unwrap();
+    let finished = |event: &Event| matches!(event, Event::PlaybackFinished { playback, .. } if *playback == play);
+    bench
+        .watch
+        .event("the end of a prompt", |event| finished(event).then_some(()))
+        .await;
+    bench.talk_to(&leg, "1001").await;
+    ari.stop_moh(&channel).await.unwrap();
+    ari.create_bridge(&id(&bridge)).await.unwrap();
+    ari.add_channels(&bridge, &[&channel, &leg]).await.unwrap();
+    ari.hangup(&leg, HangupReason::Normal).await.unwrap();
+    bench.watch.told("ChannelDestroyed", &leg).await;
+    ari.destroy_bridge(&bridge).await.unwrap();
+    caller.hang_up().await.unwrap();
+    bench.watch.told("StasisEnd", &channel).await;
+    let name = |event: &Event| match event {
+        Event::Unknown { type_name, .. } => type_name.clone(),
+        event => event.type_name().to_owned(),
+    };
+    bench.watch.events()[before..].iter().map(name).collect()
 }
