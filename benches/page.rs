@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -48,6 +48,27 @@ const PARTS: [Part; 3] = [
             ],
         ],
         program: "target/debug/bench-dispatch",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "day",
+        about: "calls per second, CPU and memory of a whole installation, and pauses by snapshots",
+        builds: &[
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-day",
+            ],
+        ],
+        program: "target/release/bench-day",
         words: &[],
         quick: &["--quick"],
         raw: true,

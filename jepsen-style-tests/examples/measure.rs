@@ -13,6 +13,7 @@ use holdfast_drills::lab::eventually::{SOON, check, eventually};
 use holdfast_drills::lab::figures::{load, rank, wall_ms};
 use holdfast_drills::lab::moments::{Moment, What, legs};
 use holdfast_drills::lab::oracle::Talk;
+use holdfast_drills::lab::proc::{cpu, rss};
 use holdfast_drills::lab::{Caller, Habit, Kind, Phone, process};
 
 const USAGE: &str = "usage: measure [--kind sim|real] [--only dispatch,arrival,answer,failover,rest] \
@@ -40,8 +41,6 @@ const STILL_ORDERED_MS: i64 = 100;
 const SLOW_MS: i64 = 5_000;
 /// Over how long the processor time of a node is taken.
 const CPU_OVER: Duration = Duration::from_secs(10);
-/// Ticks of /proc in a second: a constant of Linux, whatever the kernel was built with.
-const TICKS: f64 = 100.0;
 /// Callers at rest, and how many of them arrive together.
 const REST_LINE: usize = 1_000;
 const REST_TOGETHER: usize = 30;
@@ -458,38 +457,19 @@ fn table(rows: &[(&str, Vec<i64>)]) {
 
 /// Prints processor time and memory of each node.
 async fn nodes(cluster: &Cluster) {
-    let before: Vec<f64> = cluster.running().map(|site| cpu(pid(site))).collect();
+    let before: Vec<Duration> = cluster.running().map(|site| cpu(pid(site))).collect();
     tokio::time::sleep(CPU_OVER).await;
     println!(
         "  {:<16} {:>12} {:>10}",
         "node", "CPU (% core)", "RSS (MiB)"
     );
     for (site, before) in cluster.running().zip(before) {
-        let used = (cpu(pid(site)) - before) / CPU_OVER.as_secs_f64() * 100.0;
-        println!("  {:<16} {used:>12.1} {:>10.1}", site.name, rss(pid(site)));
+        let used = (cpu(pid(site)) - before).as_secs_f64() / CPU_OVER.as_secs_f64() * 100.0;
+        let memory = rss(pid(site)) as f64 / f64::from(1 << 20);
+        println!("  {:<16} {used:>12.1} {memory:>10.1}", site.name);
     }
 }
 
 fn pid(site: &holdfast_drills::lab::cluster::Site) -> u32 {
     site.process.pid().expect("a running site has a process")
-}
-
-/// Seconds of processor time so far, user and system.
-fn cpu(pid: u32) -> f64 {
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&path).expect("a running process can be seen");
-    // The second field is the name in brackets, which may hold blanks; 14 and 15 are the times.
-    let (_, rest) = text.rsplit_once(')').expect("the name stands in brackets");
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().expect("times are numbers");
-    (ticks(11) + ticks(12)) / TICKS
-}
-
-/// Resident memory in MiB.
-fn rss(pid: u32) -> f64 {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).expect("a running process can be seen");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kib.expect("a running process has memory") / 1024.0
 }
