@@ -31,10 +31,11 @@ use section::Day;
 const HELP: &str = "\
 A day's work of a whole installation: prints a section of the page in markdown.
 
-usage: bench-day [--raw FILE] [--quick]
+usage: bench-day [--raw FILE] [--quick] [--only calls,memory,pauses]
 
   --raw FILE   write the raw figures there, one JSON object a line
   --quick      a few calls, callers and commands: under half a minute
+  --only LIST  these of its three parts alone
 
 HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.
 The store of the last part is built into this program: build it for release to measure.
@@ -45,9 +46,13 @@ const WHOLE_MAX: Duration = Duration::from_secs(590);
 /// Log entries between two snapshots: often enough that some fall into each step.
 const SNAPSHOT_EVERY: u64 = 2_000;
 
+/// Parts that can be asked for.
+const PARTS: [&str; 3] = ["calls", "memory", "pauses"];
+
 /// How much is done.
 struct Plan {
     quick: bool,
+    only: Vec<String>,
     ladder: ladder::Plan,
     memory: memory::Plan,
     large: Size,
@@ -71,6 +76,7 @@ impl Plan {
         };
         Plan {
             quick: false,
+            only: Vec::new(),
             ladder: ladder::Plan {
                 first: 20.0,
                 factor: 1.5,
@@ -105,6 +111,7 @@ impl Plan {
         };
         Plan {
             quick: true,
+            only: Vec::new(),
             ladder: ladder::Plan {
                 first: 5.0,
                 factor: 1.5,
@@ -127,6 +134,7 @@ impl Plan {
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let (mut raw, mut quick, mut outside) = (None, false, false);
+    let mut only: Vec<String> = PARTS.map(str::to_owned).to_vec();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--help" | "-h" => {
@@ -138,6 +146,13 @@ fn main() -> ExitCode {
                 Some(file) => raw = Some(PathBuf::from(file)),
                 None => return misused("--raw needs a value"),
             },
+            "--only" => {
+                let list = words.next().unwrap_or_default();
+                only = list.split(',').map(str::to_owned).collect();
+                if let Some(part) = only.iter().find(|part| !PARTS.contains(&part.as_str())) {
+                    return misused(&format!("there is no part {part:?}, see --help"));
+                }
+            }
             house::OUTSIDE => outside = true,
             _ => return misused(&format!("{word} is not understood, see --help")),
         }
@@ -150,7 +165,8 @@ fn main() -> ExitCode {
     let done = if outside {
         runtime.block_on(outside::run())
     } else {
-        let plan = if quick { Plan::quick() } else { Plan::whole() };
+        let mut plan = if quick { Plan::quick() } else { Plan::whole() };
+        plan.only = only;
         let whole = async { tokio::time::timeout(WHOLE_MAX, run(plan, raw)).await };
         let late = |_| Err(format!("not done in {} s", WHOLE_MAX.as_secs()));
         runtime.block_on(whole).unwrap_or_else(late)
@@ -171,19 +187,31 @@ fn misused(why: &str) -> ExitCode {
 
 async fn run(plan: Plan, raw: Option<PathBuf>) -> Result<(), String> {
     let mut raw = Raw::create(raw)?;
-    let mut house = House::open(SNAPSHOT_EVERY).await?;
-    let steps = ladder::climb(&mut house, plan.ladder, |step| raw.write("step", step)).await?;
-    let memory = memory::measure(&mut house, plan.memory).await?;
-    raw.write("memory", &memory)?;
-    drop(house);
-    // Blocking, and nothing else is to run beside it.
-    let costs = large::costs(plan.large);
-    raw.write("copy", &json!({ "size": plan.large, "costs": costs }))?;
-    let mut pauses = Vec::new();
-    for flow in plan.flows {
-        let found = pauses::run(flow).await?;
-        raw.write("pauses", &found)?;
-        pauses.push(found);
+    let wants = |part: &str| plan.only.iter().any(|only| only == part);
+    let (mut steps, mut memory) = (Vec::new(), None);
+    if wants("calls") || wants("memory") {
+        let mut house = House::open(SNAPSHOT_EVERY).await?;
+        if wants("calls") {
+            let tell = |step: &_| raw.write("step", step);
+            steps = ladder::climb(&mut house, plan.ladder, tell).await?;
+        }
+        if wants("memory") {
+            let found = memory::measure(&mut house, plan.memory).await?;
+            raw.write("memory", &found)?;
+            memory = Some(found);
+        }
+    }
+    let (mut large, mut pauses) = (None, Vec::new());
+    if wants("pauses") {
+        // Blocking, and nothing else is to run beside it.
+        let costs = large::costs(plan.large);
+        raw.write("copy", &json!({ "size": plan.large, "costs": costs }))?;
+        large = Some((plan.large, costs));
+        for flow in &plan.flows {
+            let found = pauses::run(*flow).await?;
+            raw.write("pauses", &found)?;
+            pauses.push(found);
+        }
     }
     let faults: Vec<String> = steps.iter().flat_map(|step| step.faults.clone()).collect();
     let day = Day {
@@ -191,7 +219,7 @@ async fn run(plan: Plan, raw: Option<PathBuf>) -> Result<(), String> {
         plan: plan.ladder,
         steps,
         memory,
-        large: (plan.large, costs),
+        large,
         pauses,
     };
     print!("{}", section::markdown(&day));

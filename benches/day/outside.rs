@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use holdfast_drills::lab::{APP, ARI_PASSWORD, ARI_USER};
@@ -28,18 +27,34 @@ const ANSWER_MS: u64 = 5;
 /// For the last calls of a load to end.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// Orders that wait; one comes at a time.
+const ORDERS_MAX: usize = 16;
+
 /// Serves orders until standard input ends, which it does when the program that started it is gone.
 pub async fn run() -> Result<(), String> {
     let mut outside = Outside::start().await?;
     let urls = outside.asterisks.iter().map(SimAsterisk::ari_url).collect();
     say(&Answer::Ready(urls))?;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await.map_err(|e| e.to_string())? {
+    let mut lines = lines();
+    while let Some(line) = lines.recv().await {
         let order = serde_json::from_str(&line).map_err(|e| format!("{line}: {e}"))?;
         let answer = outside.carry_out(order).await?;
         say(&answer)?;
     }
     Ok(())
+}
+
+/// Lines of standard input, read by a thread of their own: there is nothing else to wait for there.
+fn lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(ORDERS_MAX);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 fn say(answer: &Answer) -> Result<(), String> {

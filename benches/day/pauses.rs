@@ -29,10 +29,12 @@ const FILLERS: usize = 256;
 /// Writers of the steady flow, and between two callers of each.
 const WRITERS: usize = 8;
 const EVERY: Duration = Duration::from_millis(16);
+/// A flow with snapshots goes on until it has seen one, but not longer.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at how far the snapshots are.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// So that no snapshot is made.
-const NEVER: u64 = u64::MAX / 2;
+const NEVER: u64 = 1 << 40;
 
 type Node = Raft<AcdMachine>;
 
@@ -160,7 +162,7 @@ async fn measure(nodes: &[Node], leader: usize, flow: Flow) -> Result<Pauses, St
     for node in nodes {
         listening.spawn(listen(node.events(), over.subscribe()));
     }
-    let (snapshots, purges) = count(nodes, Duration::from_secs(flow.seconds)).await;
+    let (snapshots, purges) = count(nodes, flow).await;
     over.send_replace(true);
     while let Some(done) = writing.join_next().await {
         done.map_err(|e| e.to_string())??;
@@ -247,16 +249,17 @@ async fn write(
     Ok(())
 }
 
-/// Counts snapshots and purges of all nodes for a while.
-async fn count(nodes: &[Node], during: Duration) -> (usize, usize) {
+/// Counts snapshots and purges of all nodes for as long as the flow lasts.
+async fn count(nodes: &[Node], flow: Flow) -> (usize, usize) {
     let look = || {
         let status = nodes.iter().map(Node::status);
         status.map(|status| (status.snapshot, status.purged))
     };
     let mut known: Vec<(u64, u64)> = look().collect();
     let (mut snapshots, mut purges) = (0, 0);
-    let begun = Instant::now();
-    while begun.elapsed() < during {
+    let (begun, during) = (Instant::now(), Duration::from_secs(flow.seconds));
+    let lacks = |snapshots| flow.snapshot_every.is_some() && snapshots == 0;
+    while begun.elapsed() < during || lacks(snapshots) && begun.elapsed() < SNAPSHOT_MAX {
         tokio::time::sleep(LOOK_EVERY).await;
         for (old, new) in known.iter_mut().zip(look()) {
             snapshots += usize::from(new.0 > old.0);
