@@ -70,6 +70,8 @@ pub struct Loaded {
     pub still_free: usize,
     /// Callers who came in the whole load.
     pub placed: usize,
+    /// Of those, who were not served long after and hung up: more came than can be served.
+    pub left: usize,
     /// What must never happen.
     pub faults: Vec<String>,
 }

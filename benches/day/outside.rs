@@ -24,8 +24,10 @@ pub const ASTERISKS: [&str; 3] = ["a", "b", "c"];
 const TALK_MS: (u64, u64) = (800, 400);
 /// Who answers does so after this.
 const ANSWER_MS: u64 = 5;
-/// For the last calls of a load to end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// For the last calls of a load to end; who is not served by then hangs up.
+const DRAIN: Duration = Duration::from_secs(20);
+/// For who hangs up to be gone.
+const GONE: Duration = Duration::from_secs(10);
 
 /// Orders that wait; one comes at a time.
 const ORDERS_MAX: usize = 16;
@@ -75,7 +77,11 @@ struct Outside {
 /// How one caller's call ended.
 struct End {
     at: Instant,
+    /// Of the queue without a line.
+    open: bool,
     talked: bool,
+    /// Hung up, not served.
+    gave_up: bool,
     /// Neither talked nor hung up: the fault, if it is one.
     lost: Option<String>,
 }
@@ -140,7 +146,7 @@ impl Outside {
         let callers = Callers {
             asterisks: self.asterisks.clone(),
             numbers: self.numbers.clone(),
-            over: Arc::new(watch::Sender::new(false)),
+            stage: Arc::new(watch::Sender::new(Stage::Calling)),
         };
         let (around, measured) = (
             Duration::from_millis(load.around_ms),
@@ -159,20 +165,31 @@ impl Outside {
         tokio::time::sleep_until(until.into()).await;
         say(&Answer::Ends)?;
         tokio::time::sleep_until((until + around).into()).await;
-        callers.over.send_replace(true);
-        let ended = async {
-            let mut ends = open.await.map_err(|e| e.to_string())?.join_all().await;
-            ends.extend(line.join_all().await.into_iter().flatten());
-            Ok::<_, String>(ends)
+        callers.stage.send_replace(Stage::Over);
+        let mut open = open.await.map_err(|e| e.to_string())?;
+        let mut ends = Vec::new();
+        let drained = tokio::time::Instant::now() + DRAIN;
+        while let Ok(Some(end)) = tokio::time::timeout_at(drained, open.join_next()).await {
+            ends.push(end.map_err(|e| e.to_string())?);
+        }
+        callers.stage.send_replace(Stage::Enough);
+        let rest = async {
+            let rest = open.join_all().await;
+            rest.into_iter()
+                .chain(line.join_all().await.into_iter().flatten())
         };
-        let ended = tokio::time::timeout(DRAIN, ended).await;
-        let ends = ended.map_err(|_| "not all calls of a load came to their end".to_owned())??;
+        let rest = tokio::time::timeout(GONE, rest).await;
+        let late = |_| "callers who hung up are still there".to_owned();
+        let rest: Vec<End> = rest.map_err(late)?.collect();
+        let left = rest.iter().filter(|end| end.gave_up && end.open).count();
+        ends.extend(rest);
 
         let counts = |at: &Instant| (from..until).contains(at);
         let talked = ends.iter().filter(|end| end.talked && counts(&end.at));
         let mut loaded = Loaded {
             finished: talked.count(),
             placed: self.numbers.load(Ordering::Relaxed) - first,
+            left,
             ..Loaded::default()
         };
         loaded.faults = ends.into_iter().filter_map(|end| end.lost).collect();
@@ -199,8 +216,17 @@ impl Outside {
 struct Callers {
     asterisks: Vec<SimAsterisk>,
     numbers: Arc<AtomicUsize>,
-    /// The load is over.
-    over: Arc<watch::Sender<bool>>,
+    stage: Arc<watch::Sender<Stage>>,
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Calling,
+    /// Nobody comes any more, and who is in the queue with a line hangs up.
+    Over,
+    /// Who is still there hangs up.
+    Enough,
 }
 
 impl Callers {
@@ -213,15 +239,15 @@ impl Callers {
 
     /// Calls whenever the call before has ended; hangs up when the load is over.
     async fn keep_calling(self) -> Vec<End> {
-        let mut over = self.over.subscribe();
+        let mut stage = self.stage.subscribe();
         let mut ends = Vec::new();
         loop {
             let caller = self.call(LINE, LINE_MARK);
             tokio::select! {
-                end = caller.ended() => ends.push(End::of(&end)),
-                () = is(&mut over) => {
+                end = caller.ended() => ends.push(End::of(&end, false)),
+                () = reaches(&mut stage, Stage::Over) => {
                     caller.hang_up();
-                    ends.push(End::of(&caller.ended().await));
+                    ends.push(End::of(&caller.ended().await, false));
                     return ends;
                 }
             }
@@ -231,35 +257,47 @@ impl Callers {
     /// Callers at this rate, with gaps by chance, until the load is over.
     async fn arrive(self, rate: f64) -> JoinSet<End> {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut over = self.over.subscribe();
+        let mut stage = self.stage.subscribe();
         let mut calls = JoinSet::new();
         let mut next = tokio::time::Instant::now();
         loop {
             let chance: f64 = rng.random_range(f64::EPSILON..1.0);
             next += Duration::from_secs_f64(-chance.ln() / rate);
             tokio::select! {
-                () = is(&mut over) => return calls,
+                () = reaches(&mut stage, Stage::Over) => return calls,
                 () = tokio::time::sleep_until(next) => {}
             }
-            let caller = self.call(OPEN, OPEN_MARK);
-            calls.spawn(async move { End::of(&caller.ended().await) });
+            calls.spawn(wait(self.call(OPEN, OPEN_MARK), stage.clone()));
         }
     }
 }
 
-/// Returns when it is true.
-async fn is(it: &mut watch::Receiver<bool>) {
-    // An error cannot be: who waits holds the sender.
-    let _ = it.wait_for(|it| *it).await;
+/// Until the call has ended, or it is enough.
+async fn wait(caller: Caller, mut stage: watch::Receiver<Stage>) -> End {
+    tokio::select! {
+        end = caller.ended() => End::of(&end, true),
+        () = reaches(&mut stage, Stage::Enough) => {
+            caller.hang_up();
+            End::of(&caller.ended().await, true)
+        }
+    }
+}
+
+async fn reaches(it: &mut watch::Receiver<Stage>, stage: Stage) {
+    // An error can only be that the load is done, which is as good.
+    let _ = it.wait_for(|it| *it >= stage).await;
 }
 
 impl End {
-    fn of(end: &CallerEnd) -> End {
+    fn of(end: &CallerEnd, open: bool) -> End {
         let talked = !end.talked_to.is_empty();
-        let lost = !talked && end.by != EndedBy::Caller;
+        let gave_up = !talked && end.by == EndedBy::Caller;
+        let lost = !talked && !gave_up;
         End {
             at: Instant::now(),
+            open,
             talked,
+            gave_up,
             lost: lost.then(|| format!("a caller's call ended without a talk: {end:?}")),
         }
     }

@@ -92,23 +92,24 @@ fn climbed(out: &mut String, day: &Day) -> Result {
             step.load.split(' ').next().unwrap_or_default(),
         )?;
     }
-    let within = day.steps.iter().filter(|step| step.p99_ms() <= MARK_MS);
+    let within = day.steps.iter().filter(|step| !step.late());
     let best = within.map(|step| step.done).max_by(f64::total_cmp);
     let best = best.map_or("no step".into(), |best| {
         format!("{best:.0} calls per second")
     });
-    let passed = day.steps.last().is_some_and(|step| step.p99_ms() > MARK_MS);
+    let passed = day.steps.last().is_some_and(Step::late);
     writeln!(
         out,
         "\nThe mark was {}passed at the last step. At most with the p99 within {MARK_MS:.0} ms: **{best}**.",
         if passed { "" } else { "not " }
     )?;
     let changed = day.steps.iter().filter(|step| step.leader_changed).count();
+    let left: usize = day.steps.iter().map(|step| step.left).sum();
     let still: usize = day.steps.iter().map(|step| step.still_free).sum();
     writeln!(
         out,
         "Steps in which the lead moved: {changed}. Agents with a line who were not called again before a \
-         step ended: {still}.\n"
+         step ended: {still}. Callers who were not served within 20 s after a step: {left}.\n"
     )
 }
 
