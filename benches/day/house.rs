@@ -149,8 +149,14 @@ impl House {
     }
 
     /// Declares queues and agents, beside those that there are.
-    pub async fn apply(&self, toml: &str) -> Result<(), String> {
-        self.apis[0].apply(toml).await.map(drop)
+    pub async fn apply(&self, toml: &str) {
+        // Declaring the same twice changes nothing, so it may be tried again over a change of leader.
+        eventually(SOON, "queues and agents are declared", async || {
+            let done = self.apis[0].apply(toml).await;
+            // Behind the first line stands all that was sent.
+            done.map_err(|why| why.lines().next().unwrap_or_default().to_owned())
+        })
+        .await;
     }
 
     /// Logs agents in and waits until they may be rung.

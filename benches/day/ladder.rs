@@ -119,7 +119,7 @@ pub async fn climb(
     for (first, count) in [(OPEN_PHONES, open), (LINE_PHONES, most)] {
         house.order(&Order::Phones { first, count }).await?;
     }
-    house.apply(&declared(open, most)).await?;
+    house.apply(&declared(open, most)).await;
     house.log_in(OPEN_PHONES..OPEN_PHONES + open).await?;
     let mut steps = Vec::new();
     let mut at_work = 0;
