@@ -551,12 +551,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_who_waits_costs_little() {
-        fn size<F>(_: fn(Caller) -> F) -> usize {
-            size_of::<F>()
-        }
-        let (task, mail) = (size(Caller::run), size_of::<Mail>());
-        assert!(task <= 2_560, "the task of a caller takes {task} bytes");
-        assert!(mail <= 16, "a place in its mailbox takes {mail} bytes");
+    fn a_place_in_a_mailbox_is_small() {
+        // Each mailbox has dozens of them from the start, whether anything comes or not.
+        let mail = size_of::<Mail>();
+        assert!(mail <= 16, "it takes {mail} bytes");
     }
 }
