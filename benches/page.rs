@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 6] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -100,6 +100,49 @@ const PARTS: [Part; 4] = [
         raw: true,
     },
     Part {
+        name: "core",
+        about: "the core alone, in time",
+        builds: &[&[
+            "cargo",
+            "build",
+            "--locked",
+            "--release",
+            "--manifest-path",
+            "benches/Cargo.toml",
+            "--target-dir",
+            "target",
+            "--features",
+            "timing",
+            "--bin",
+            "core-alone",
+        ]],
+        program: "target/release/core-alone",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "day",
+        about: "calls per second, CPU and memory of a whole installation, and pauses by snapshots",
+        builds: &[
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-day",
+            ],
+        ],
+        program: "target/release/bench-day",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
         name: "cost",
         about: "processor time of a call, against app_queue, and of events and requests",
         builds: &[
@@ -120,27 +163,6 @@ const PARTS: [Part; 4] = [
         words: &[],
         quick: &["--quick"],
         raw: true,
-    },
-    Part {
-        name: "core",
-        about: "the core alone, in time",
-        builds: &[],
-        program: "cargo",
-        words: &[
-            "bench",
-            "--locked",
-            "--quiet",
-            "--manifest-path",
-            "benches/Cargo.toml",
-            "--target-dir",
-            "target",
-            "--features",
-            "timing",
-            "--bench",
-            "core",
-        ],
-        quick: &["--", "--quick"],
-        raw: false,
     },
 ];
 

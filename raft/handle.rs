@@ -141,14 +141,21 @@ impl<M: Machine> Raft<M> {
             .collect()
     }
 
-    /// Everything about this node.
+    /// Hash of the applied state, and the log index it stands for. It costs a walk over the whole
+    /// state, for which apply does not wait.
+    pub fn digest(&self) -> (u64, u64) {
+        self.node.state.digest()
+    }
+
+    /// Everything about this node but the state itself: cheap, however large that is.
     pub fn status(&self) -> Status {
         let node = &self.node;
         let metrics = node.metrics();
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
         let members = node.members();
-        let (applied, digest) = node.state.digest();
+        let index = |id: Option<crate::types::LogId>| id.map_or(0, |l| l.index);
+        let applied = index(node.state.last());
         let (fsync_p50_us, fsync_p99_us) = node.log.fsync_percentiles();
         let is_member = members.contains_key(&node.id);
         let role = match metrics.state {
@@ -159,7 +166,6 @@ impl<M: Machine> Raft<M> {
             ServerState::Candidate => Role::Candidate,
             ServerState::Learner => Role::Learner,
         };
-        let index = |id: Option<crate::types::LogId>| id.map_or(0, |l| l.index);
         Status {
             name: node.config.name.clone(),
             id: node.id,
@@ -183,7 +189,6 @@ impl<M: Machine> Raft<M> {
             fsync_p50_us,
             fsync_p99_us,
             queued: node.groups.max_capacity() - node.groups.capacity(),
-            digest,
         }
     }
 

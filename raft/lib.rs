@@ -145,11 +145,16 @@ pub trait Machine: Clone + Default + Send + Sync + 'static {
         command: &Self::Command,
         events: &mut Vec<Self::Event>,
     ) -> Self::Reply;
-    /// The whole state as bytes. Called on a clone, off the apply path.
+    /// A copy with all that `snapshot` and `digest` need, and no more: what can be worked out from it
+    /// may be left out. Apply waits while it is made, so it should cost little.
+    fn facts(&self) -> Self {
+        self.clone()
+    }
+    /// The whole state as bytes. Called on a copy by `facts`, off the apply path.
     fn snapshot(&self) -> Result<Vec<u8>, String>;
     /// The state from bytes that `snapshot` of version `schema` (at most [`Machine::SCHEMA`]) made.
     fn restore(schema: u16, bytes: &[u8]) -> Result<Self, String>;
-    /// A hash of the whole state; equal on all nodes at an equal applied index.
+    /// A hash of the whole state; equal on all nodes at an equal applied index. Called on such a copy.
     fn digest(&self) -> u64;
     /// The call that an event is about: the journal's second index.
     fn subject(_event: &Self::Event) -> Option<u64> {

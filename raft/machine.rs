@@ -40,13 +40,26 @@ pub struct State<M: Machine> {
 /// What one entry gave; events if it was a batch.
 type Done<E> = (Outcome, Option<EventBatch<E>>);
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Inner<M> {
     machine: M,
     last: Option<LogId>,
     membership: StoredMembership,
     at_ms: u64,
     wall_ms: u64,
+}
+
+impl<M: Machine> Inner<M> {
+    /// A copy of what goes into a snapshot. Apply waits while it is made.
+    fn facts(&self) -> Inner<M> {
+        Inner {
+            machine: self.machine.facts(),
+            last: self.last,
+            membership: self.membership.clone(),
+            at_ms: self.at_ms,
+            wall_ms: self.wall_ms,
+        }
+    }
 }
 
 impl<M: Machine> State<M> {
@@ -105,8 +118,11 @@ impl<M: Machine> State<M> {
 
     /// Hash of the state and the index it stands for.
     pub fn digest(&self) -> (u64, u64) {
-        let inner = self.inner();
-        (inner.last.map_or(0, |l| l.index), inner.machine.digest())
+        let (last, facts) = {
+            let inner = self.inner();
+            (inner.last, inner.machine.facts())
+        };
+        (last.map_or(0, |l| l.index), facts.digest())
     }
 
     fn inner(&self) -> RwLockReadGuard<'_, Inner<M>> {
@@ -264,7 +280,7 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
 
     async fn get_snapshot_builder(&mut self) -> Builder<M> {
         Builder {
-            inner: self.state.inner().clone(),
+            inner: Some(self.state.inner().facts()),
             state: self.state.clone(),
         }
     }
@@ -336,15 +352,19 @@ impl<M: Machine> RaftStateMachine<Types> for Applier<M> {
 
 /// Builds one snapshot from a copy, while applying goes on.
 pub struct Builder<M: Machine> {
-    inner: Inner<M>,
+    /// Until it is built.
+    inner: Option<Inner<M>>,
     state: Arc<State<M>>,
 }
 
 impl<M: Machine> RaftSnapshotBuilder<Types> for Builder<M> {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
+        // openraft builds once with each builder; if it did so again, it would get what is newer.
+        let inner = self.inner.take();
+        let inner = inner.unwrap_or_else(|| self.state.inner().facts());
         // What is in a snapshot is not replayed, so its events must be durable in the journal.
         self.state.journal.checkpoint().await;
-        let (inner, state) = (self.inner.clone(), self.state.clone());
+        let state = self.state.clone();
         let world = state.world.clone();
         let built = world.block(move || {
             let (term, index) = inner.last.map_or((0, 0), |l| (l.leader_id.term, l.index));

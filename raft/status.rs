@@ -138,8 +138,6 @@ pub struct Status {
     pub fsync_p99_us: u64,
     /// Commands waiting for an entry.
     pub queued: usize,
-    /// Hash of the applied state at `applied`.
-    pub digest: u64,
     /// Whether it can work, and why not.
     pub health: Health,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use holdfast_ari::{AriConfig, USED_EVENTS};
 use holdfast_drills::lab::RealAsterisk;
-use holdfast_drills::lab::figures::processor_seconds;
+use holdfast_drills::lab::proc::cpu;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -119,8 +119,8 @@ pub async fn measure(pbx: &RealAsterisk, count: usize, rounds: usize) -> Result<
                     let pid = pbx.pid().ok_or("asterisk has ended")?;
                     let spent = || {
                         (
-                            processor_seconds(pid),
-                            processor_seconds(std::process::id()),
+                            cpu(pid).as_secs_f64(),
+                            cpu(std::process::id()).as_secs_f64(),
                         )
                     };
                     let (begun, before) = (Instant::now(), spent());

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use holdfast_drills::lab::cluster::{Cluster, NAMES};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
-use holdfast_drills::lab::figures::{load, processor_seconds};
+use holdfast_drills::lab::figures::load;
+use holdfast_drills::lab::proc::cpu;
 use holdfast_drills::lab::{APP, Crowd, Kind, Lab, Pbx, Phones, RealAsterisk};
 use serde_json::{Value, json};
 
@@ -216,13 +217,13 @@ impl Stage {
     fn spent(&self) -> Spent {
         let node = |name: &str| {
             let pid = self.cluster.site(name).process.pid();
-            processor_seconds(pid.expect("no node has been stopped"))
+            cpu(pid.expect("no node has been stopped")).as_secs_f64()
         };
         let others = NAMES
             .iter()
             .filter(|name| **name != PBX && **name != self.leader);
         Spent {
-            asterisk: processor_seconds(self.asterisk().pid().expect("Asterisk runs")),
+            asterisk: cpu(self.asterisk().pid().expect("Asterisk runs")).as_secs_f64(),
             driver: node(PBX),
             leader: node(self.leader),
             follower: others.map(|name| node(name)).sum(),

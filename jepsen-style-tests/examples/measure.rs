@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use holdfast_drills::lab::cluster::{Cluster, NAMES};
 use holdfast_drills::lab::eventually::{SOON, check, eventually};
-use holdfast_drills::lab::figures::{load, processor_seconds, rank, wall_ms};
+use holdfast_drills::lab::figures::{load, rank, wall_ms};
 use holdfast_drills::lab::moments::{Moment, What, legs};
 use holdfast_drills::lab::oracle::Talk;
+use holdfast_drills::lab::proc::{cpu, rss};
 use holdfast_drills::lab::{Caller, Habit, Kind, Phone, process};
 
 const USAGE: &str = "usage: measure [--kind sim|real] [--only dispatch,arrival,answer,failover,rest] \
@@ -456,30 +457,19 @@ fn table(rows: &[(&str, Vec<i64>)]) {
 
 /// Prints processor time and memory of each node.
 async fn nodes(cluster: &Cluster) {
-    let before: Vec<f64> = cluster
-        .running()
-        .map(|site| processor_seconds(pid(site)))
-        .collect();
+    let before: Vec<Duration> = cluster.running().map(|site| cpu(pid(site))).collect();
     tokio::time::sleep(CPU_OVER).await;
     println!(
         "  {:<16} {:>12} {:>10}",
         "node", "CPU (% core)", "RSS (MiB)"
     );
     for (site, before) in cluster.running().zip(before) {
-        let used = (processor_seconds(pid(site)) - before) / CPU_OVER.as_secs_f64() * 100.0;
-        println!("  {:<16} {used:>12.1} {:>10.1}", site.name, rss(pid(site)));
+        let used = (cpu(pid(site)) - before).as_secs_f64() / CPU_OVER.as_secs_f64() * 100.0;
+        let memory = rss(pid(site)) as f64 / f64::from(1 << 20);
+        println!("  {:<16} {used:>12.1} {memory:>10.1}", site.name);
     }
 }
 
 fn pid(site: &holdfast_drills::lab::cluster::Site) -> u32 {
     site.process.pid().expect("a running site has a process")
-}
-
-/// Resident memory in MiB.
-fn rss(pid: u32) -> f64 {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).expect("a running process can be seen");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kib.expect("a running process has memory") / 1024.0
 }

@@ -1,15 +1,11 @@
-//! What programs that measure have in common: the nearest rank, the load of the machine, the processor
-//! time of a process, which programs were compared, and the machine's clock, by which the Asterisks
-//! stamp their events. What is measured, and how it is told, is theirs.
+//! What programs that measure have in common: the nearest rank, the load of the machine, which
+//! programs were compared, and the machine's clock, by which the Asterisks stamp their events. What is measured, and how it is told, is theirs.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::process;
-
-/// Ticks of /proc in a second: a constant of Linux, whatever the kernel was built with.
-const TICKS: f64 = 100.0;
 
 /// The nearest rank, so that each figure is one that was seen; `None` of nothing.
 pub fn rank(values: &[i64], percent: usize) -> Option<i64> {
@@ -29,24 +25,6 @@ pub fn load() -> String {
 pub fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
-}
-
-/// Seconds of processor time that a process has used so far, user and system, all its threads.
-///
-/// # Panics
-/// When there is no such process.
-pub fn processor_seconds(pid: u32) -> f64 {
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&path).expect("a running process can be seen");
-    seconds(&text).expect("times are numbers")
-}
-
-/// The second field is the name in brackets, which may hold blanks; 14 and 15 are the times.
-fn seconds(stat: &str) -> Option<f64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / TICKS)
 }
 
 /// Which programs are compared: the testbed's Asterisk, what is `beside` it, and the nodes' program.
@@ -72,14 +50,7 @@ fn version(program: &Path, word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{rank, seconds};
-
-    #[test]
-    fn processor_time_stands_behind_a_name_with_brackets() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 25 3 4 20 0 1 0 5 6 7";
-        assert_eq!(seconds(stat), Some(1.75));
-        assert_eq!(seconds("7 (a) S 1"), None);
-    }
+    use super::rank;
 
     #[test]
     fn ranks_are_values_that_were_seen() {

@@ -8,14 +8,14 @@ use super::place::Place;
 use super::{ARI_PASSWORD, ARI_USER};
 
 /// Where the other nodes reach it: its service number at its [`Place`].
-pub(super) const RAFT: u16 = 0;
+pub const RAFT: u16 = 0;
 /// The admin endpoints.
-pub(super) const HTTP: u16 = 1;
+pub const HTTP: u16 = 1;
 /// A proxy before [`RAFT`].
-pub(super) const WIRE: u16 = 2;
+pub const WIRE: u16 = 2;
 
 /// The text. `raft` is [`RAFT`], or [`WIRE`] where nodes reach each other by way of a proxy.
-pub(super) fn node_config(
+pub fn node_config(
     place: &Place,
     folder: &Path,
     index: usize,

@@ -3,9 +3,12 @@
 //! Every name that comes from outside passes one grammar here, once; behind it a name is safe as a
 //! log field, a path segment or a part of an endpoint. A grammar may only ever be widened, because
 //! names of an older log must stay readable. This file does not know where the names come from.
+//!
+//! The copies of a name share its bytes: each stands in many places, for each call that waits.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
+use std::sync::Arc;
 
 /// A name was refused. `Display` names the kind, the value (shortened, escaped) and the grammar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +34,9 @@ impl std::error::Error for BadName {}
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $max:expr, $grammar:literal, $allowed:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Checks the grammar; the error names the value and what is allowed.
@@ -41,7 +44,7 @@ macro_rules! name {
                 let value = value.into();
                 let allowed: fn(char) -> bool = $allowed;
                 if !value.is_empty() && value.len() <= $max && value.chars().all(allowed) {
-                    Ok(Self(value))
+                    Ok(Self(value.into()))
                 } else {
                     Err(BadName { kind: $kind, value, grammar: $grammar })
                 }
@@ -67,7 +70,13 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
     };

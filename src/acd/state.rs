@@ -13,6 +13,7 @@ use crate::pbx::Pbx;
 use crate::queue::{Place, Queue};
 use crate::reply::Reply;
 use crate::settings::Template;
+use crate::shared::SharedMap;
 use crate::wait::{Resume, ResumeKey, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,10 +30,10 @@ pub struct State {
     /// Log index of the last write of any setting.
     pub(crate) config_revision: u64,
     pub(crate) queues: BTreeMap<QueueName, Queue>,
-    pub(crate) agents: BTreeMap<AgentId, Agent>,
-    pub(crate) calls: BTreeMap<CallId, Call>,
+    pub(crate) agents: SharedMap<AgentId, Agent>,
+    pub(crate) calls: SharedMap<CallId, Call>,
     /// One for each call that is in a line.
-    pub(crate) waits: BTreeMap<CallId, Wait>,
+    pub(crate) waits: SharedMap<CallId, Wait>,
     pub(crate) pbxes: BTreeMap<PbxId, Pbx>,
     pub(crate) templates: BTreeMap<String, StoredTemplate>,
     pub(crate) resumes: BTreeMap<ResumeKey, Resume>,
@@ -73,15 +74,24 @@ pub(crate) struct Answer {
 }
 
 impl From<Snapshot> for State {
-    fn from(read: Snapshot) -> State {
+    fn from(mut read: Snapshot) -> State {
+        // Names that all calls have are there once, as they were.
+        for call in read.calls.values_mut() {
+            if let Some(queue) = read.queues.get(&call.queue) {
+                call.queue = queue.name.clone();
+            }
+            if let Some(pbx) = read.pbxes.get(&call.pbx) {
+                call.pbx = pbx.id.clone();
+            }
+        }
         let mut state = State {
             now: read.now,
             calls_made: read.calls_made,
             config_revision: read.config_revision,
             queues: read.queues,
-            agents: read.agents,
-            calls: read.calls,
-            waits: read.waits,
+            agents: read.agents.into(),
+            calls: read.calls.into(),
+            waits: read.waits.into(),
             pbxes: read.pbxes,
             templates: read.templates,
             resumes: read.resumes,
@@ -210,6 +220,25 @@ impl State {
     /// Log index of the last write of any setting: the revision of the whole declared set.
     pub fn config_revision(&self) -> u64 {
         self.config_revision
+    }
+
+    /// A copy of the facts alone, without what is derived from them: for a snapshot and for the digest.
+    /// Nothing can be applied to it or asked of it.
+    pub fn facts(&self) -> State {
+        State {
+            now: self.now,
+            calls_made: self.calls_made,
+            config_revision: self.config_revision,
+            queues: self.queues.clone(),
+            agents: self.agents.clone(),
+            calls: self.calls.clone(),
+            waits: self.waits.clone(),
+            pbxes: self.pbxes.clone(),
+            templates: self.templates.clone(),
+            resumes: self.resumes.clone(),
+            requests: self.requests.clone(),
+            index: Index::default(),
+        }
     }
 
     /// Equal on all replicas at equal index.

@@ -82,6 +82,7 @@ pub async fn cluster(State(app): Shared) -> Response {
 
 /// The cluster as this node sees it.
 pub fn view(app: &App) -> ClusterView {
+    let (applied, digest) = app.node.raft().digest();
     let status = app.node.raft().status();
     let ari = app.node.ari_status();
     let pbxes = app.node.read(|state| {
@@ -103,14 +104,14 @@ pub fn view(app: &App) -> ClusterView {
         role: word(&status.role),
         leader: status.leader.clone(),
         term: status.term,
-        applied: status.applied,
+        applied,
         committed: status.committed,
         last_log: status.last_log,
         snapshot: status.snapshot,
         log_bytes: status.log_bytes,
         fsync_p50_us: status.fsync_p50_us,
         fsync_p99_us: status.fsync_p99_us,
-        digest: format!("{:016x}", status.digest),
+        digest: format!("{digest:016x}"),
         clock_ms: status.now_ms,
         healthy: status.health.healthy,
         reason: status.health.reason.clone(),

@@ -41,8 +41,8 @@ pub(crate) enum Mail {
     Event(Box<Event>),
     /// What a comparison with Asterisk found.
     Compared(Box<Found>),
-    /// When it may ask to join, anew.
-    Turn(Turn),
+    /// When it may ask to join, anew. Rare, and must not make every place in a mailbox larger.
+    Turn(Box<Turn>),
     /// Asterisk is gone, and with it all its channels.
     AsteriskGone,
     /// Position at the end of waiting.
@@ -246,7 +246,7 @@ impl Caller {
             }
             self.retry_at = None;
             if self.overrun.swap(false, Ordering::AcqRel) && sight == Sight::Clear {
-                self.look_again().await;
+                Box::pin(self.look_again()).await;
             }
             let Some(wanted) = self.wanted(sight) else {
                 return sight;
@@ -273,7 +273,9 @@ impl Caller {
                     _ if !self.ctx.may_act(sight) => break,
                     step => {
                         acted = true;
-                        if !self.act(step).await {
+                        // A request is large while it is on its way. In a box of its own it costs nothing
+                        // while the caller waits, which is nearly always.
+                        if !Box::pin(self.act(step)).await {
                             break;
                         }
                     }
@@ -456,7 +458,7 @@ impl Caller {
                 self.retry_at = None;
                 self.playback_until = self.have.playback.as_ref().map(|_| Instant::now());
             }
-            Mail::Turn(turn) => self.turn = Some(turn),
+            Mail::Turn(turn) => self.turn = Some(*turn),
             Mail::AsteriskGone => {
                 self.have.place = Place::Gone;
                 self.have.legs.clear();
@@ -515,7 +517,8 @@ impl Caller {
         if !overdue || *self.sight.borrow() == Sight::Down {
             return;
         }
-        if self.act(Step::StopPlayback).await && self.have.closing == Closing::Playing {
+        let stopped = Box::pin(self.act(Step::StopPlayback)).await;
+        if stopped && self.have.closing == Closing::Playing {
             self.have.closing = Closing::Done;
         }
         self.playback_until = None;
@@ -540,5 +543,17 @@ impl Caller {
     pub(crate) fn log(&self, what: &'static str) {
         let call = self.call.map(|call| call.0);
         tracing::info!(node = self.node(), call, channel = %self.channel.id, "{what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_mailbox_is_small() {
+        // Each mailbox has dozens of them from the start, whether anything comes or not.
+        let mail = size_of::<Mail>();
+        assert!(mail <= 16, "it takes {mail} bytes");
     }
 }

@@ -41,6 +41,10 @@ impl Machine for AcdMachine {
         self.0.apply(stamp, command, events)
     }
 
+    fn facts(&self) -> Self {
+        AcdMachine(self.0.facts())
+    }
+
     fn snapshot(&self) -> Result<Vec<u8>, String> {
         codec::encode(&self.0).map_err(|error| error.to_string())
     }

@@ -312,7 +312,7 @@ impl Driver {
                 if !ours.contains_key(&id)
                     && let Some(turn) = self.turns.take()
                 {
-                    actor.send(Mail::Turn(turn));
+                    actor.send(Mail::Turn(Box::new(turn)));
                 }
                 actor.send(Mail::Compared(Box::new(found)));
                 continue;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::caller::CallSpec;
 use crate::channel::Channel;
 use crate::handles::{Caller, Phone};
+use crate::moments::Moment;
 use crate::pbx::{Pbx, PbxConfig};
 use crate::phone::Habit;
 use crate::server::{Shared, TRUNK_MAX, run_listener, run_timers, run_trunks};
@@ -341,6 +342,16 @@ impl SimAsterisk {
     /// True while an event WebSocket serves this application.
     pub fn app_connected(&self, app: &str) -> bool {
         self.shared.lock().pbx.app_active(app)
+    }
+
+    /// From now on moments are kept for [`SimAsterisk::take_moments`].
+    pub fn keep_moments(&self) {
+        self.shared.lock().pbx.moments.get_or_insert_default();
+    }
+
+    /// The moments since the last time, oldest first, each with when it was done.
+    pub fn take_moments(&self) -> Vec<(std::time::Instant, Moment)> {
+        std::mem::take(&mut self.shared.lock().moments)
     }
 
     /// How many REST requests were executed since the start.

@@ -23,6 +23,7 @@ mod handles;
 mod hearing;
 mod http;
 mod legs;
+mod moments;
 mod originate;
 mod pbx;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use asterisk::{BridgeView, ChannelView, SimAsterisk, SimConfig, SimError};
 pub use caller::{CallSpec, CallerEnd, CallerState, EndedBy};
 pub use handles::{Caller, Phone};
 pub use hearing::{Heard, Hearing};
+pub use moments::Moment;
 pub use pbx::{Output, Pbx, PbxConfig, Request, Response};
 pub use people::{Crowd, CrowdSpec, PeopleReport};
 pub use phone::{DeviceState, Habit, Person};

@@ -109,6 +109,7 @@ impl Pbx {
         if let Some(app) = app.filter(|app| self.apps.contains_key(app)) {
             self.add_interest(ch, &app);
         }
+        self.leg_made(ch, originator);
         self.start_leg(ch);
         Ok(ok(self
             .channels

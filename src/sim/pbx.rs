@@ -15,6 +15,7 @@ use crate::apps::App;
 use crate::bridge::{Br, Bridge};
 use crate::caller::{CallerRecord, EndedBy};
 use crate::channel::{Ch, Channel, Far, Place, State};
+use crate::moments::Moment;
 use crate::phone::{Habit, PhoneState};
 use crate::playback::Playback;
 use crate::queue::BridgeOp;
@@ -146,6 +147,8 @@ pub struct Pbx {
     started_at: u64,
     timers: BTreeMap<(u64, u64), Timer>,
     outbox: Vec<Output>,
+    /// What was not stamped yet; `None` while nobody wants them.
+    pub(crate) moments: Option<Vec<Moment>>,
     serial: u64,
     channel_seq: u64,
 }
@@ -178,6 +181,7 @@ impl Pbx {
             started_at: 0,
             timers: BTreeMap::new(),
             outbox: Vec::new(),
+            moments: None,
             serial: 0,
             channel_seq: 0,
         };
@@ -417,6 +421,7 @@ impl Pbx {
         let Some(channel) = self.channels.remove(&ch) else {
             return;
         };
+        self.leg_over(&channel);
         if self.ids.get(&channel.id) == Some(&ch) {
             self.ids.remove(&channel.id);
         }

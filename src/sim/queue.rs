@@ -227,6 +227,7 @@ impl Pbx {
         self.add_interest(ch, app);
         self.stasis_event(ch, app, "StasisStart", json!({ "args": args }));
         self.hearing_changed(ch);
+        self.caller_arrived(ch);
         true
     }
 

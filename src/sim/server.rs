@@ -26,6 +26,7 @@ use crate::asterisk::SimConfig;
 use crate::caller::CallerEnd;
 use crate::faults::Faults;
 use crate::http::basic;
+use crate::moments::Moment;
 use crate::pbx::{Output, Pbx, Request, Response};
 use crate::rest::error;
 use crate::rest_frames::answer_rest;
@@ -73,6 +74,8 @@ pub(crate) struct State {
     conns: BTreeMap<u64, Conn>,
     answers: BTreeMap<u64, oneshot::Sender<Response>>,
     enders: BTreeMap<u64, Vec<oneshot::Sender<CallerEnd>>>,
+    /// Not taken yet.
+    pub moments: Vec<(std::time::Instant, Moment)>,
     parked: Vec<Act>,
     armed: Option<u64>,
 }
@@ -131,6 +134,7 @@ impl Shared {
                 conns: BTreeMap::new(),
                 answers: BTreeMap::new(),
                 enders: BTreeMap::new(),
+                moments: Vec::new(),
                 parked: Vec::new(),
                 armed: None,
             }),
@@ -183,6 +187,7 @@ impl Shared {
                 self.hand_on(state, output);
             }
         }
+        state.stamp_moments();
         let next = state.pbx.next_deadline();
         let rearm = next != state.armed;
         state.armed = next;

@@ -204,10 +204,7 @@ impl Cluster {
         })
         .await;
         let same = || {
-            let mut digests = self.alive().map(|(_, n)| {
-                let status = n.status();
-                (status.applied, status.digest)
-            });
+            let mut digests = self.alive().map(|(_, n)| n.digest());
             let first = digests.next();
             digests.all(|d| Some(d) == first)
         };

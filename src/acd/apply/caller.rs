@@ -124,11 +124,10 @@ impl Apply<'_> {
     fn new_call(&mut self, join: &CallerJoin) -> Call {
         self.state.calls_made += 1;
         let id = CallId(self.state.calls_made);
-        let settings = self
-            .state
-            .queues
-            .get(&join.queue)
-            .map(|queue| &queue.settings);
+        // The state's own copies of names that all its calls have, so that they have them once.
+        let queue = self.state.queues.get(&join.queue);
+        let pbx = self.state.pbxes.get(&join.pbx);
+        let settings = queue.map(|queue| &queue.settings);
         let options = &join.options;
         // A name that is not allowed must not cost the caller his call: the queue's own is used.
         let music = options
@@ -144,9 +143,9 @@ impl Apply<'_> {
             .or(settings.map(|it| it.announce.frequency_ms));
         Call {
             id,
-            pbx: join.pbx.clone(),
+            pbx: pbx.map_or(&join.pbx, |pbx| &pbx.id).clone(),
             channel: join.channel.clone(),
-            queue: join.queue.clone(),
+            queue: queue.map_or(&join.queue, |queue| &queue.name).clone(),
             number: text::clean(&join.number),
             name: text::clean(&join.name),
             priority: join.priority,

@@ -138,7 +138,7 @@ impl Apply<'_> {
     }
 
     pub(super) fn remove_call(&mut self, id: CallId) {
-        if self.state.calls.remove(&id).is_some() {
+        if self.state.calls.remove(&id) {
             self.touch_call(id);
             self.emit(Event::CallReleased { call: id });
         }

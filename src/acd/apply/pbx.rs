@@ -1,6 +1,7 @@
 //! Asterisks and nodes come, go out of sight, are lost.
 
 use super::Apply;
+use crate::agent::Agent;
 use crate::call::{Outcome, Phase};
 use crate::command::{DeviceState, EndedBy, FailCause};
 use crate::event::Event;
@@ -132,16 +133,18 @@ impl Apply<'_> {
             self.call_gone(call, Outcome::Lost, EndedBy::Failure);
         }
         let had_talks = self.end_talks(pbx, |_| true);
-        let mut touched = Vec::new();
-        for agent in self.state.agents.values_mut() {
-            if let Some(device) = agent.devices.get_mut(pbx)
-                && *device != DeviceState::Unavailable
-            {
-                *device = DeviceState::Unavailable;
-                touched.push(agent.id.clone());
+        let seen = |agent: &&Agent| {
+            let device = agent.devices.get(pbx);
+            device.is_some_and(|device| *device != DeviceState::Unavailable)
+        };
+        let touched = self.state.agents.values().filter(seen);
+        let touched: Vec<AgentId> = touched.map(|agent| agent.id.clone()).collect();
+        for id in &touched {
+            if let Some(agent) = self.state.agents.get_mut(id) {
+                agent.devices.insert(pbx.clone(), DeviceState::Unavailable);
             }
+            self.touch_agent(id);
         }
-        touched.iter().for_each(|agent| self.touch_agent(agent));
         if let Some(pbx) = self.state.pbxes.get_mut(pbx) {
             pbx.sight = Sight::Down;
             pbx.lost_at = None;
