@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -78,25 +78,51 @@ const PARTS: [Part; 3] = [
         raw: true,
     },
     Part {
+        name: "recovery",
+        about: "after a crash, and after having been away",
+        builds: &[
+            &["benches/get-peers.sh"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "--manifest-path",
+                "benches/Cargo.toml",
+                "--target-dir",
+                "target",
+                "--features",
+                "store",
+                "--bin",
+                "store",
+            ],
+        ],
+        program: "target/release/store",
+        words: &["recovery"],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
         name: "core",
         about: "the core alone, in time",
-        builds: &[],
-        program: "cargo",
-        words: &[
-            "bench",
+        builds: &[&[
+            "cargo",
+            "build",
             "--locked",
-            "--quiet",
+            "--release",
             "--manifest-path",
             "benches/Cargo.toml",
             "--target-dir",
             "target",
             "--features",
             "timing",
-            "--bench",
-            "core",
-        ],
-        quick: &["--", "--quick"],
-        raw: false,
+            "--bin",
+            "core-alone",
+        ]],
+        program: "target/release/core-alone",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
     },
 ];
 

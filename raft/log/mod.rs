@@ -183,7 +183,7 @@ impl LogStore {
     /// Entries from `start` to before `end` that are there, up to `limit` bytes but at least one.
     async fn read(&self, start: u64, end: u64, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut on_disk = Vec::new();
+        let mut on_disk: Vec<Stretch> = Vec::new();
         let mut bytes = 0;
         {
             let index = lock(&self.index);
@@ -194,11 +194,17 @@ impl LogStore {
                         if let EntryPayload::Normal(batch) = &entry.payload {
                             bytes += batch.items.0.len();
                         }
-                        entries.push(entry);
+                        entries.push(entry.clone());
                     }
                     Found::OnDisk(path, place) => {
                         bytes += place.len as usize;
-                        on_disk.push((at, path, place));
+                        match on_disk.last_mut().filter(|it| it.goes_on(path, place)) {
+                            Some(stretch) => stretch.entries.push((at, place)),
+                            None => on_disk.push(Stretch {
+                                path: path.into(),
+                                entries: vec![(at, place)],
+                            }),
+                        }
                     }
                     Found::Nothing => {}
                 }
@@ -212,10 +218,8 @@ impl LogStore {
         }
         let disk = self.world.disk.clone();
         let read = self.world.block(move || {
-            on_disk
-                .into_iter()
-                .map(|(at, path, place)| (at, read_entry(&*disk, at, &path, place)))
-                .collect::<Vec<_>>()
+            let read = on_disk.iter().flat_map(|it| it.read(&*disk));
+            read.collect::<Vec<_>>()
         });
         let read = read
             .await
@@ -269,7 +273,6 @@ fn load(
     segments: &BTreeMap<u64, PathBuf>,
     mut hard: Hard,
 ) -> Result<Loaded, StartError> {
-    let mut held: Vec<(u64, segment::Place, Entry)> = Vec::new();
     let mut committed = None;
     let mut index = Index::purged_to(hard.purged);
     let newest = segments.keys().last().copied();
@@ -316,20 +319,30 @@ fn load(
         for fact in scan.facts {
             match fact {
                 Fact::Void(since) => {
-                    held.truncate(held.partition_point(|(_, _, e)| e.log_id.index < since));
+                    let since = since.max(purged_at(&hard).map_or(0, |p| p + 1));
+                    let unknown = index.truncate(since);
+                    if let Some(before) = unknown
+                        && let Found::OnDisk(path, place) = index.find(before)
+                    {
+                        let entry = read_entry(disk, before, path, place);
+                        let entry = entry.map_err(|what| damaged(place.offset, what))?;
+                        index.last = Some(entry.log_id);
+                    }
+                    index.truncate_places(since);
                 }
                 Fact::Entry(_, entry) if Some(entry.log_id.index) <= purged_at(&hard) => {}
                 Fact::Entry(place, entry) => {
                     let at = entry.log_id.index;
-                    let next = held.last().map(|(_, _, e)| e.log_id.index + 1);
-                    let n = next.or(purged_at(&hard).map(|p| p + 1)).unwrap_or(0);
+                    let n = index.last.map_or(0, |last| last.index + 1);
                     if n != at {
                         return Err(damaged(
                             place.offset,
                             format!("entry {at} where {n} belongs"),
                         ));
                     }
-                    held.push((number, place, entry));
+                    // In this order: only what is durable may leave the memory again.
+                    index.written(number, at, &[place]);
+                    index.push(entry, place.len as usize);
                 }
             }
         }
@@ -338,10 +351,6 @@ fn load(
             number,
             len: scan.good_len,
         });
-    }
-    for (number, place, entry) in held {
-        index.written(number, entry.log_id.index, &[place]);
-        index.push(entry, place.len as usize);
     }
     if let Some(number) = hard.newest.filter(|n| *n >= next_number) {
         return Err(StartError::Damaged {
@@ -398,20 +407,58 @@ fn read_entry(
     path: &Path,
     place: segment::Place,
 ) -> Result<Entry, String> {
-    let head = segment::entry_head_len();
-    let start = place.offset - head;
-    let framed = disk
-        .read_at(path, start, head as usize + place.len as usize)
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-    let entry = segment::entry_from(&framed)
-        .map_err(|e| format!("{} at byte {start}: {e}; {REPLACE_ME}", path.display()))?;
-    if entry.log_id.index != at {
-        return Err(format!(
-            "{} at byte {start}: not entry {at}",
-            path.display()
-        ));
+    let stretch = Stretch {
+        path: path.into(),
+        entries: vec![(at, place)],
+    };
+    let read = stretch.read(disk).pop();
+    read.map_or(Err("nothing was read".into()), |(_, entry)| entry)
+}
+
+/// Entries that lie one behind the other in one file, and are read at once.
+struct Stretch {
+    path: PathBuf,
+    entries: Vec<(u64, segment::Place)>,
+}
+
+impl Stretch {
+    fn goes_on(&self, path: &Path, place: segment::Place) -> bool {
+        let first = self.entries.first().map_or(0, |(_, first)| first.offset);
+        let bytes = place
+            .offset
+            .checked_sub(first)
+            .map(|before| before + u64::from(place.len));
+        self.path == path && bytes.is_some_and(|bytes| bytes <= READ_BYTES as u64)
     }
-    Ok(entry)
+
+    /// Each entry, or why it cannot be had.
+    fn read(&self, disk: &dyn Disk) -> Vec<(u64, Result<Entry, String>)> {
+        let head = segment::entry_head_len();
+        let path = self.path.display();
+        let (Some((_, first)), Some((_, last))) = (self.entries.first(), self.entries.last())
+        else {
+            return Vec::new();
+        };
+        let start = first.offset - head;
+        let len = (last.offset - start) as usize + last.len as usize;
+        let bytes = disk.read_at(&self.path, start, len);
+        let entry = |at: u64, place: segment::Place| {
+            let bytes = bytes.as_ref().map_err(|e| format!("{path}: {e}"))?;
+            let begin = (place.offset - head - start) as usize;
+            let framed = &bytes[begin..begin + head as usize + place.len as usize];
+            let place = place.offset - head;
+            let entry = segment::entry_from(framed)
+                .map_err(|e| format!("{path} at byte {place}: {e}; {REPLACE_ME}"))?;
+            match entry.log_id.index == at {
+                true => Ok(entry),
+                false => Err(format!("{path} at byte {place}: not entry {at}")),
+            }
+        };
+        let entries = self.entries.iter();
+        entries
+            .map(|(at, place)| (*at, entry(*at, *place)))
+            .collect()
+    }
 }
 
 impl RaftLogReader<Types> for LogStore {

@@ -26,6 +26,7 @@ pub mod pbx;
 pub mod queue;
 pub mod reply;
 pub mod settings;
+mod shelves;
 pub mod state;
 mod strategy;
 mod template;
