@@ -97,9 +97,10 @@ fn a_call_costs_no_more_than_the_logarithm_of_the_line() {
 #[test]
 fn a_decision_costs_no_more_than_the_logarithm_of_callers_and_of_agents() {
     grows(Deed::Decide, "rrmemory", [[200, 200, 1], [20_000, 200, 1]]);
-    for (strategy, _) in STRATEGIES {
+    // Names many, goes on behind the last, takes the first in order, draws: the others do one of these.
+    for strategy in ["ringall", "rrmemory", "leastrecent", "random"] {
         // Half of the agents are free, all in one queue.
-        grows(Deed::Decide, strategy, [[200, 200, 1], [200, 5_000, 1]]);
+        grows(Deed::Decide, strategy, [[200, 200, 1], [200, 2_000, 1]]);
     }
 }
 

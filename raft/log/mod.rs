@@ -2,11 +2,13 @@
 //!
 //! Appends return once the entries are in memory and are confirmed once they are durable; reads of
 //! the newest entries never touch the disk. One thread owns all writes (`io`), the format and its
-//! damages are in `segment`, what is in memory in `index`, the vote in `vote`.
+//! damages are in `segment`, what is in memory in `index`, how entries are read back in `stretch`, the vote
+//! in `vote`.
 
 mod index;
 mod io;
 pub(crate) mod segment;
+mod stretch;
 pub(crate) mod vote;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use crate::{Faults, StartError, World, codec};
 use index::{Found, Index};
 use io::{Active, Gauges, Op, Writer, lock};
 use segment::Fact;
+use stretch::{Stretch, read_entry};
 use vote::Hard;
 
 /// Requests that wait for the writing thread; the core waits when there are more.
@@ -199,11 +202,8 @@ impl LogStore {
                     Found::OnDisk(path, place) => {
                         bytes += place.len as usize;
                         match on_disk.last_mut().filter(|it| it.goes_on(path, place)) {
-                            Some(stretch) => stretch.entries.push((at, place)),
-                            None => on_disk.push(Stretch {
-                                path: path.into(),
-                                entries: vec![(at, place)],
-                            }),
+                            Some(stretch) => stretch.push(at, place),
+                            None => on_disk.push(Stretch::new(path, at, place)),
                         }
                     }
                     Found::Nothing => {}
@@ -399,66 +399,6 @@ fn remove_all(disk: &dyn Disk, dir: &Path, oldest_first: &[PathBuf]) -> std::io:
 
 fn purged_at(hard: &Hard) -> Option<u64> {
     hard.purged.map(|p| p.index)
-}
-
-fn read_entry(
-    disk: &dyn Disk,
-    at: u64,
-    path: &Path,
-    place: segment::Place,
-) -> Result<Entry, String> {
-    let stretch = Stretch {
-        path: path.into(),
-        entries: vec![(at, place)],
-    };
-    let read = stretch.read(disk).pop();
-    read.map_or(Err("nothing was read".into()), |(_, entry)| entry)
-}
-
-/// Entries that lie one behind the other in one file, and are read at once.
-struct Stretch {
-    path: PathBuf,
-    entries: Vec<(u64, segment::Place)>,
-}
-
-impl Stretch {
-    fn goes_on(&self, path: &Path, place: segment::Place) -> bool {
-        let first = self.entries.first().map_or(0, |(_, first)| first.offset);
-        let bytes = place
-            .offset
-            .checked_sub(first)
-            .map(|before| before + u64::from(place.len));
-        self.path == path && bytes.is_some_and(|bytes| bytes <= READ_BYTES as u64)
-    }
-
-    /// Each entry, or why it cannot be had.
-    fn read(&self, disk: &dyn Disk) -> Vec<(u64, Result<Entry, String>)> {
-        let head = segment::entry_head_len();
-        let path = self.path.display();
-        let (Some((_, first)), Some((_, last))) = (self.entries.first(), self.entries.last())
-        else {
-            return Vec::new();
-        };
-        let start = first.offset - head;
-        let len = (last.offset - start) as usize + last.len as usize;
-        let bytes = disk.read_at(&self.path, start, len);
-        let entry = |at: u64, place: segment::Place| {
-            let bytes = bytes.as_ref().map_err(|e| format!("{path}: {e}"))?;
-            let begin = (place.offset - head - start) as usize;
-            let framed = &bytes[begin..begin + head as usize + place.len as usize];
-            let place = place.offset - head;
-            let entry = segment::entry_from(framed)
-                .map_err(|e| format!("{path} at byte {place}: {e}; {REPLACE_ME}"))?;
-            match entry.log_id.index == at {
-                true => Ok(entry),
-                false => Err(format!("{path} at byte {place}: not entry {at}")),
-            }
-        };
-        let entries = self.entries.iter();
-        entries
-            .map(|(at, place)| (*at, entry(*at, *place)))
-            .collect()
-    }
 }
 
 impl RaftLogReader<Types> for LogStore {

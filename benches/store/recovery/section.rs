@@ -20,7 +20,7 @@ fn write_all(out: &mut String, run: &Run) -> std::fmt::Result {
     writeln!(
         out,
         "Each process was ended by SIGKILL before. All lies on one disk and is in the system's cache, for the \
-         machine itself was not started anew. The issue sets no goal for these figures.\n"
+         machine itself was not started anew. No goals were set for these figures.\n"
     )?;
     starts(out, run)?;
     snapshot(out, run)?;
@@ -34,8 +34,8 @@ fn starts(out: &mut String, run: &Run) -> std::fmt::Result {
         "### A start with a long log\n\nOne process each, until its first write is acknowledged. Entries of one \
          write of {VALUE} bytes. Holdfast has no snapshot and applies the whole log; etcd {etcd} makes none \
          either, but keeps its state in a tree on the disk beside the log, so it reads its log and applies \
-         little of it; Redis {redis} applies its whole file. Holdfast's time holds an election of a lone node \
-         too: 0.3 to 0.6 s.\n"
+         little of it; Redis {redis} applies its whole file. Holdfast's time holds the election of a lone \
+         node too.\n"
     )?;
     writeln!(
         out,
