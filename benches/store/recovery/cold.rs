@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -120,6 +121,8 @@ pub async fn peer(
             System::Redis => redis(programs, &folder, ports[0], filling),
             System::Etcd | System::Holdfast => etcd(programs, &folder, &ports, filling),
         };
+        // Nobody would read it.
+        command.stdout(Stdio::null());
         Process::start(system.name(), &mut command, &log)
     };
     let mut process = start(true)?;

@@ -15,7 +15,7 @@ use crate::Error;
 const ANSWER: Duration = Duration::from_secs(400);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A process that ends when this is dropped.
+/// A process that ends when this is dropped. Where its output goes says who starts it.
 pub struct Process {
     pub name: String,
     pub begun: Instant,
@@ -29,7 +29,6 @@ impl Process {
         let begun = Instant::now();
         let child = command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .stderr(out)
             .kill_on_drop(true)
             .spawn()
@@ -80,6 +79,7 @@ impl Node {
         let program = program.map_err(|e| Error::new("finding this program", e))?;
         let mut command = Command::new(program);
         command.arg("recovery-node").args(arguments);
+        command.stdout(Stdio::piped());
         let mut process = Process::start(name, &mut command, log)?;
         let pipes = process.child.stdin.take().zip(process.child.stdout.take());
         let (input, output) = pipes.ok_or_else(|| Error::new(name, "has no pipes"))?;
