@@ -1,7 +1,8 @@
 //! A full house for measuring: queues with long lines, agents who all talk, and what happens on a busy
 //! day, one thing at a time, so that it is as full afterwards as before.
 //!
-//! It holds no clock and counts nothing: `core.rs` measures time, `tests/costs.rs` instructions.
+//! It holds no clock and counts nothing: `core/` measures time, `tests/costs.rs` instructions and
+//! `tests/allocations.rs` what is taken from the heap.
 
 use holdfast_acd::command::{CallerJoin, DeviceState, EndedBy, JoinOptions, LeaveReason};
 use holdfast_acd::settings::{AgentSettings, Announce, MemberSettings, QueueSettings, Strategy};
@@ -34,16 +35,19 @@ pub enum Deed {
     Announce,
     /// The position of a caller in the middle of a line is asked for.
     Position,
+    /// One decision alone, which changes nothing: who is given to the agents who are free.
+    Decide,
 }
 
 impl Deed {
-    pub const ALL: [Deed; 6] = [
+    pub const ALL: [Deed; 7] = [
         Deed::Abandon,
         Deed::Call,
         Deed::Arrival,
         Deed::Device,
         Deed::Announce,
         Deed::Position,
+        Deed::Decide,
     ];
 
     pub fn name(self) -> &'static str {
@@ -54,6 +58,7 @@ impl Deed {
             Deed::Device => "device",
             Deed::Announce => "announce",
             Deed::Position => "position",
+            Deed::Decide => "decide",
         }
     }
 }
@@ -81,11 +86,24 @@ pub struct House {
     talks: Vec<Option<(CallId, Attempt)>>,
     asked: Option<CallId>,
     events: Vec<Event>,
+    /// All commands so far, for who wants to have them applied elsewhere.
+    written: Option<Vec<Command>>,
 }
 
 impl House {
     /// All agents talk and so many callers wait; or nobody waits, and all are free.
     pub fn new(size: Size) -> House {
+        House::build(size, None)
+    }
+
+    /// The commands that make such a house, in order.
+    pub fn commands(size: Size) -> Vec<Command> {
+        House::build(size, Some(Vec::new()))
+            .written
+            .unwrap_or_default()
+    }
+
+    fn build(size: Size, written: Option<Vec<Command>>) -> House {
         let mut house = House {
             state: State::default(),
             size,
@@ -96,6 +114,7 @@ impl House {
             talks: vec![None; size.agents],
             asked: None,
             events: Vec::new(),
+            written,
         };
         house.apply(&Command::PbxUp {
             pbx: pbx(),
@@ -104,20 +123,7 @@ impl House {
             restarted: false,
             channels: Vec::new(),
         });
-        for number in 0..size.queues {
-            let settings = Box::new(QueueSettings {
-                strategy: size.strategy,
-                announce: Announce {
-                    frequency_ms: 30_000,
-                    ..Announce::default()
-                },
-                ..QueueSettings::default()
-            });
-            house.admin(AdminOp::QueuePut {
-                queue: queue(number),
-                settings,
-            });
-        }
+        house.set_strategy(size.strategy);
         for number in 0..size.agents {
             house.hire(number);
         }
@@ -145,9 +151,7 @@ impl House {
                 }
             }
             Deed::Call => {
-                let number = self.turn % self.size.agents;
-                self.turn += 1;
-                self.end_talk_of(number);
+                self.free(1);
                 self.connect_all();
                 self.enter();
             }
@@ -179,7 +183,42 @@ impl House {
             Deed::Position => {
                 std::hint::black_box(self.asked.and_then(|call| self.state.position(call)));
             }
+            Deed::Decide => {
+                std::hint::black_box(self.decide(1));
+            }
         }
+    }
+
+    /// Gives all queues this strategy.
+    pub fn set_strategy(&mut self, strategy: Strategy) {
+        for number in 0..self.size.queues {
+            let settings = Box::new(QueueSettings {
+                strategy,
+                announce: Announce {
+                    frequency_ms: 30_000,
+                    ..Announce::default()
+                },
+                ..QueueSettings::default()
+            });
+            self.admin(AdminOp::QueuePut {
+                queue: queue(number),
+                settings,
+            });
+        }
+    }
+
+    /// So many agents hang up, the next ones in turn, and are free.
+    pub fn free(&mut self, agents: usize) {
+        for _ in 0..agents {
+            let number = self.turn % self.size.agents;
+            self.turn += 1;
+            self.end_talk_of(number);
+        }
+    }
+
+    /// The decisions that can be made now, at most so many.
+    pub fn decide(&self, most: usize) -> Vec<Command> {
+        distribute(&self.state, most, &mut |below| below / 2)
     }
 
     fn end_talk_of(&mut self, agent: usize) {
@@ -193,35 +232,41 @@ impl House {
     /// Whoever can be connected is. Answers the agent of the last one.
     fn connect_all(&mut self) -> Option<usize> {
         let mut connected = None;
-        loop {
-            let decisions = distribute(&self.state, 1, &mut |below| below / 2);
-            let Some(Command::OfferMake {
-                call,
-                attempt,
-                agents,
-            }) = decisions.first()
-            else {
-                return connected;
-            };
-            self.apply(&decisions[0]);
-            let (call, attempt, agent) = (*call, *attempt, agents[0].clone());
-            self.apply(&Command::OfferRinging {
-                call,
-                attempt,
-                agent: agent.clone(),
-            });
-            let number: usize = agent.as_str().parse().expect("agents are numbers");
-            self.talks[number] = Some((call, attempt));
-            self.apply(&Command::OfferAnswer {
-                call,
-                attempt,
-                agent,
-            });
-            connected = Some(number);
+        while let Some(decision) = self.decide(1).first() {
+            connected = self.connect(decision);
         }
+        connected
     }
 
-    fn enter(&mut self) -> Option<CallId> {
+    /// An offer from its being made to the answer of the first agent who is rung.
+    pub fn connect(&mut self, decision: &Command) -> Option<usize> {
+        let Command::OfferMake {
+            call,
+            attempt,
+            agents,
+        } = decision
+        else {
+            return None;
+        };
+        self.apply(decision);
+        let (call, attempt, agent) = (*call, *attempt, agents[0].clone());
+        self.apply(&Command::OfferRinging {
+            call,
+            attempt,
+            agent: agent.clone(),
+        });
+        let number: usize = agent.as_str().parse().expect("agents are numbers");
+        self.talks[number] = Some((call, attempt));
+        self.apply(&Command::OfferAnswer {
+            call,
+            attempt,
+            agent,
+        });
+        Some(number)
+    }
+
+    /// A caller comes to the end of a line, each queue in turn.
+    pub fn enter(&mut self) -> Option<CallId> {
         let number = self.entered;
         self.entered += 1;
         // So that what falls due does so one by one.
@@ -280,6 +325,9 @@ impl House {
     /// Everything is right here, so a refusal is a defect of the house.
     fn apply(&mut self, command: &Command) -> reply::Done {
         self.index += 1;
+        self.written
+            .iter_mut()
+            .for_each(|all| all.push(command.clone()));
         let stamp = Stamp {
             index: self.index,
             at: self.at,

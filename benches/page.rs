@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -161,6 +161,31 @@ const PARTS: [Part; 6] = [
         ],
         program: "target/release/bench-cost",
         words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "recovery",
+        about: "after a crash, and after having been away",
+        builds: &[
+            &["benches/get-peers.sh"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "--release",
+                "--manifest-path",
+                "benches/Cargo.toml",
+                "--target-dir",
+                "target",
+                "--features",
+                "store",
+                "--bin",
+                "store",
+            ],
+        ],
+        program: "target/release/store",
+        words: &["recovery"],
         quick: &["--quick"],
         raw: true,
     },

@@ -9,6 +9,7 @@ mod figures;
 mod measure;
 mod node;
 mod proc;
+mod recovery;
 #[path = "../resp.rs"]
 mod resp;
 mod section;
@@ -18,6 +19,7 @@ mod shared;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -84,19 +86,30 @@ enum Role {
     /// One node of Holdfast's store; this program starts three of them itself.
     #[command(hide = true)]
     Node(node::NodeArgs),
+    /// How soon stores serve again after a crash, and a follower after it was away; prints markdown.
+    Recovery(recovery::Args),
+    /// One node that is killed and started again.
+    #[command(hide = true)]
+    RecoveryNode(recovery::NodeArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let done = match args.role {
-        Some(Role::Node(node)) => node::run(node).await,
-        // Dropping the run ends its processes.
-        None => tokio::select! {
-            done = compare(args) => done,
-            why = stopped() => Err(why),
-        },
+    let measuring: Pin<Box<dyn Future<Output = Result<(), Error>>>> = match args.role {
+        Some(Role::Node(node)) => return ended(node::run(node).await),
+        Some(Role::RecoveryNode(node)) => return ended(recovery::node(node).await),
+        Some(Role::Recovery(args)) => Box::pin(recovery::run(args)),
+        None => Box::pin(compare(args)),
     };
+    // Dropping the run ends its processes.
+    ended(tokio::select! {
+        done = measuring => done,
+        why = stopped() => Err(why),
+    })
+}
+
+fn ended(done: Result<(), Error>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

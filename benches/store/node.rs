@@ -65,14 +65,21 @@ fn noted() -> std::sync::MutexGuard<'static, Vec<(u64, u64)>> {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Put {
+pub struct Put {
     key: ByteBuf,
     value: ByteBuf,
 }
 
+impl Put {
+    pub fn new(key: &[u8], value: &[u8]) -> Put {
+        let (key, value) = (ByteBuf::from(key), ByteBuf::from(value));
+        Put { key, value }
+    }
+}
+
 /// Values by key, shared with the copy of which a snapshot is made.
 #[derive(Clone, Default)]
-struct Table(BTreeMap<Arc<[u8]>, Arc<[u8]>>);
+pub struct Table(BTreeMap<Arc<[u8]>, Arc<[u8]>>);
 
 impl Machine for Table {
     type Command = Put;

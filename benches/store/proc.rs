@@ -61,6 +61,16 @@ fn written(io: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
+/// Most memory that a process has held so far, in bytes.
+pub fn peak(pid: u32) -> Result<u64, Error> {
+    let path = format!("/proc/{pid}/status");
+    let status = read(Path::new(&path))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let kib = kib.ok_or_else(|| Error::new(format!("reading {path}"), "has no VmHWM"))?;
+    Ok(kib * 1024)
+}
+
 /// Bytes that a folder takes on the disk. What is removed meanwhile is not counted.
 pub fn disk_use(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -159,6 +169,7 @@ mod tests {
                 "no time is counted"
             );
         }
+        assert!(peak(std::process::id()).unwrap() > 100_000);
         let why = Used::by(&[u32::MAX]).unwrap_err().to_string();
         assert!(why.contains("/proc/4294967295/stat"), "{why}");
     }

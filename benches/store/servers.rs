@@ -59,17 +59,8 @@ impl Servers {
     /// Starts a store with its data below the folder, and waits until it can be written to.
     pub async fn start(system: System, programs: &Path, dir: &Path) -> Result<Servers, Error> {
         let count = system.members();
-        let (doors, peers) = {
-            // Held until all are known, so that none is told twice.
-            let held = ports(2 * count)?;
-            let mut all: Vec<SocketAddr> = Vec::new();
-            for listener in &held {
-                let addr = listener.local_addr();
-                all.push(addr.map_err(|e| Error::new("looking for free ports", e))?);
-            }
-            let peers = all.split_off(count);
-            (all, peers)
-        };
+        let mut doors = free_ports(2 * count)?;
+        let peers = doors.split_off(count);
         let mut servers = Servers {
             system,
             doors,
@@ -198,8 +189,11 @@ fn arguments(
     }
 }
 
-fn ports(count: usize) -> Result<Vec<TcpListener>, Error> {
-    let bound = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
-    let bound: std::io::Result<Vec<TcpListener>> = bound.collect();
-    bound.map_err(|e| Error::new("looking for free ports", e))
+/// So many ports that nobody has at the moment, each another one.
+pub fn free_ports(count: usize) -> Result<Vec<SocketAddr>, Error> {
+    // Held until all are known, so that none is told twice.
+    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
+    let held: std::io::Result<Vec<TcpListener>> = held.collect();
+    let ports = held.and_then(|all| all.iter().map(TcpListener::local_addr).collect());
+    ports.map_err(|e| Error::new("looking for free ports", e))
 }

@@ -51,6 +51,7 @@ fn counted() -> BTreeMap<String, u64> {
     Deed::ALL.into_iter().for_each(|deed| add(deed, "rrmemory"));
     for (strategy, _) in STRATEGIES.iter().filter(|(name, _)| *name != "rrmemory") {
         add(Deed::Arrival, strategy);
+        add(Deed::Decide, strategy);
     }
     counted
 }
@@ -89,11 +90,26 @@ fn nothing_costs_a_tenth_more_than_it_did() {
 
 #[test]
 fn a_call_costs_no_more_than_the_logarithm_of_the_line() {
-    let short = count(Deed::Call, "rrmemory", [200, 20, 1]);
-    let long = count(Deed::Call, "rrmemory", [20_000, 20, 1]);
-    println!("{short} instructions in a line of 200, {long} in one of 20,000");
-    assert!(
-        (long as f64) < short as f64 * GROWTH,
-        "{short} instructions in a line of 200, {long} in one of 20,000"
+    grows(Deed::Call, "rrmemory", [[200, 20, 1], [20_000, 20, 1]]);
+}
+
+/// The line is the same for all strategies; whom to ring is not.
+#[test]
+fn a_decision_costs_no_more_than_the_logarithm_of_callers_and_of_agents() {
+    grows(Deed::Decide, "rrmemory", [[200, 200, 1], [20_000, 200, 1]]);
+    // Names many, goes on behind the last, takes the first in order, draws: the others do one of these.
+    for strategy in ["ringall", "rrmemory", "leastrecent", "random"] {
+        // Half of the agents are free, all in one queue.
+        grows(Deed::Decide, strategy, [[200, 200, 1], [200, 2_000, 1]]);
+    }
+}
+
+fn grows(deed: Deed, strategy: &str, [small, big]: [[u64; 3]; 2]) {
+    let [less, more] = [small, big].map(|numbers| count(deed, strategy, numbers));
+    let told = format!(
+        "{} {strategy}: {less} instructions with {small:?} callers, agents and queues, {more} with {big:?}",
+        deed.name()
     );
+    println!("{told}");
+    assert!((more as f64) < less as f64 * GROWTH, "{told}");
 }

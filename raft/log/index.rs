@@ -2,7 +2,7 @@
 //! their file.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::segment::Place;
 use crate::types::{Entry, LogId};
@@ -13,9 +13,9 @@ const CACHE_ENTRIES: usize = 16_384;
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where an entry can be had.
-pub enum Found {
-    Cached(Entry),
-    OnDisk(PathBuf, Place),
+pub enum Found<'a> {
+    Cached(&'a Entry),
+    OnDisk(&'a Path, Place),
     Nothing,
 }
 
@@ -87,7 +87,7 @@ impl Index {
         self.last = self.last.max(self.purged);
     }
 
-    pub fn find(&self, index: u64) -> Found {
+    pub fn find(&self, index: u64) -> Found<'_> {
         if self.purged.is_some_and(|p| index <= p.index)
             || self.last.is_none_or(|l| index > l.index)
         {
@@ -97,12 +97,12 @@ impl Index {
             && let Some(at) = index.checked_sub(first.log_id.index)
             && let Some((entry, _)) = self.cache.get(at as usize)
         {
-            return Found::Cached(entry.clone());
+            return Found::Cached(entry);
         }
         let at = index.checked_sub(self.places_first).map(|at| at as usize);
         match at.and_then(|at| self.places.get(at)) {
             Some((number, place)) => match self.files.get(number) {
-                Some(path) => Found::OnDisk(path.clone(), *place),
+                Some(path) => Found::OnDisk(path, *place),
                 None => Found::Nothing,
             },
             None => Found::Nothing,

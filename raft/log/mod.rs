@@ -2,11 +2,13 @@
 //!
 //! Appends return once the entries are in memory and are confirmed once they are durable; reads of
 //! the newest entries never touch the disk. One thread owns all writes (`io`), the format and its
-//! damages are in `segment`, what is in memory in `index`, the vote in `vote`.
+//! damages are in `segment`, what is in memory in `index`, how entries are read back in `stretch`, the vote
+//! in `vote`.
 
 mod index;
 mod io;
 pub(crate) mod segment;
+mod stretch;
 pub(crate) mod vote;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use crate::{Faults, StartError, World, codec};
 use index::{Found, Index};
 use io::{Active, Gauges, Op, Writer, lock};
 use segment::Fact;
+use stretch::{Stretch, read_entry};
 use vote::Hard;
 
 /// Requests that wait for the writing thread; the core waits when there are more.
@@ -183,7 +186,7 @@ impl LogStore {
     /// Entries from `start` to before `end` that are there, up to `limit` bytes but at least one.
     async fn read(&self, start: u64, end: u64, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut on_disk = Vec::new();
+        let mut on_disk: Vec<Stretch> = Vec::new();
         let mut bytes = 0;
         {
             let index = lock(&self.index);
@@ -194,11 +197,14 @@ impl LogStore {
                         if let EntryPayload::Normal(batch) = &entry.payload {
                             bytes += batch.items.0.len();
                         }
-                        entries.push(entry);
+                        entries.push(entry.clone());
                     }
                     Found::OnDisk(path, place) => {
                         bytes += place.len as usize;
-                        on_disk.push((at, path, place));
+                        match on_disk.last_mut().filter(|it| it.goes_on(path, place)) {
+                            Some(stretch) => stretch.push(at, place),
+                            None => on_disk.push(Stretch::new(path, at, place)),
+                        }
                     }
                     Found::Nothing => {}
                 }
@@ -212,10 +218,8 @@ impl LogStore {
         }
         let disk = self.world.disk.clone();
         let read = self.world.block(move || {
-            on_disk
-                .into_iter()
-                .map(|(at, path, place)| (at, read_entry(&*disk, at, &path, place)))
-                .collect::<Vec<_>>()
+            let read = on_disk.iter().flat_map(|it| it.read(&*disk));
+            read.collect::<Vec<_>>()
         });
         let read = read
             .await
@@ -269,7 +273,6 @@ fn load(
     segments: &BTreeMap<u64, PathBuf>,
     mut hard: Hard,
 ) -> Result<Loaded, StartError> {
-    let mut held: Vec<(u64, segment::Place, Entry)> = Vec::new();
     let mut committed = None;
     let mut index = Index::purged_to(hard.purged);
     let newest = segments.keys().last().copied();
@@ -320,20 +323,30 @@ fn load(
         for fact in scan.facts {
             match fact {
                 Fact::Void(since) => {
-                    held.truncate(held.partition_point(|(_, _, e)| e.log_id.index < since));
+                    let since = since.max(purged_at(&hard).map_or(0, |p| p + 1));
+                    let unknown = index.truncate(since);
+                    if let Some(before) = unknown
+                        && let Found::OnDisk(path, place) = index.find(before)
+                    {
+                        let entry = read_entry(disk, before, path, place);
+                        let entry = entry.map_err(|what| damaged(place.offset, what))?;
+                        index.last = Some(entry.log_id);
+                    }
+                    index.truncate_places(since);
                 }
                 Fact::Entry(_, entry) if Some(entry.log_id.index) <= purged_at(&hard) => {}
                 Fact::Entry(place, entry) => {
                     let at = entry.log_id.index;
-                    let next = held.last().map(|(_, _, e)| e.log_id.index + 1);
-                    let n = next.or(purged_at(&hard).map(|p| p + 1)).unwrap_or(0);
+                    let n = index.last.map_or(0, |last| last.index + 1);
                     if n != at {
                         return Err(damaged(
                             place.offset,
                             format!("entry {at} where {n} belongs"),
                         ));
                     }
-                    held.push((number, place, entry));
+                    // In this order: only what is durable may leave the memory again.
+                    index.written(number, at, &[place]);
+                    index.push(entry, place.len as usize);
                 }
             }
         }
@@ -343,10 +356,6 @@ fn load(
             len: scan.good_len,
             room: scan.good_len,
         });
-    }
-    for (number, place, entry) in held {
-        index.written(number, entry.log_id.index, &[place]);
-        index.push(entry, place.len as usize);
     }
     if let Some(number) = hard.newest.filter(|n| *n >= next_number) {
         return Err(StartError::Damaged {
@@ -395,28 +404,6 @@ fn remove_all(disk: &dyn Disk, dir: &Path, oldest_first: &[PathBuf]) -> std::io:
 
 fn purged_at(hard: &Hard) -> Option<u64> {
     hard.purged.map(|p| p.index)
-}
-
-fn read_entry(
-    disk: &dyn Disk,
-    at: u64,
-    path: &Path,
-    place: segment::Place,
-) -> Result<Entry, String> {
-    let head = segment::entry_head_len();
-    let start = place.offset - head;
-    let framed = disk
-        .read_at(path, start, head as usize + place.len as usize)
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-    let entry = segment::entry_from(&framed)
-        .map_err(|e| format!("{} at byte {start}: {e}; {REPLACE_ME}", path.display()))?;
-    if entry.log_id.index != at {
-        return Err(format!(
-            "{} at byte {start}: not entry {at}",
-            path.display()
-        ));
-    }
-    Ok(entry)
 }
 
 impl RaftLogReader<Types> for LogStore {

@@ -217,6 +217,29 @@ async fn only_the_newest_segment_has_room() {
     assert!(with_room > 60, "{with_room} of 100 found room for the next");
 }
 
+/// A start holds no more of a long log in memory than its running did, and follows a truncation that
+/// reaches behind that.
+#[tokio::test]
+async fn a_long_log_is_not_held_in_memory_by_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, view) = open(dir.path()).unwrap();
+    for chunk in 0..40u64 {
+        let entries = (chunk * 1000..(chunk + 1) * 1000).map(|i| entry(1, i, 30));
+        log.blocking_append(entries).await.unwrap();
+    }
+    view.stop().await;
+    let (mut log, view) = open(dir.path()).unwrap();
+    assert!(matches!(lock(&log.index).find(20_000), Found::OnDisk(..)));
+    assert!(matches!(lock(&log.index).find(39_000), Found::Cached(..)));
+    assert_eq!(all(&mut log).await.len(), 40_000);
+    log.truncate(id(1, 100)).await.unwrap();
+    log.blocking_append([entry(2, 100, 30)]).await.unwrap();
+    view.stop().await;
+    let (mut log, _) = open(dir.path()).unwrap();
+    let expected: Vec<LogId> = (0..100).map(|i| id(1, i)).chain([id(2, 100)]).collect();
+    assert_eq!(all(&mut log).await, expected);
+}
+
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut_and_nothing_before_it() {
     let origin = tempfile::tempdir().unwrap();

@@ -3,8 +3,8 @@
 //! The index already knows the queues in which something can be decided, and in each the first
 //! caller and the agents in rank order. One pass walks along them and remembers what it has given
 //! away. Since that only ever grows, every cursor moves forward alone: a decision costs O(log n) in
-//! callers and agents, except for strategy random, which counts those it may choose from. Whether a
-//! decision still holds when it is applied is judged there, not here.
+//! callers and agents, and nothing that grows with them is taken from the heap. Whether a decision
+//! still holds when it is applied is judged there, not here.
 
 use crate::command::Command;
 use crate::id::{AgentId, Attempt, QueueName};
@@ -16,6 +16,11 @@ use crate::state::State;
 use crate::strategy::Rank;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
+
+/// Strategy random looks through so many, or else draws one of all,
+const FEW: usize = 64;
+/// so often, until he is one who was not given away in this pass.
+const DRAWS: usize = 8;
 
 /// The decisions that can be made now: an `OfferMake` for each call that can be offered to free
 /// agents, in the order in which they should be written. Pure; `random(n)` gives a number below `n`
@@ -38,16 +43,16 @@ struct Pass<'a> {
     fresh: std::iter::Peekable<std::collections::btree_set::Iter<'a, Ready>>,
     /// Queues looked at before, under the key they have now.
     again: BTreeSet<Ready>,
-    taken: BTreeSet<AgentId>,
-    cursors: BTreeMap<(&'a QueueName, usize), Cursor>,
-    last_rung: BTreeMap<&'a QueueName, AgentId>,
+    taken: BTreeSet<&'a AgentId>,
+    cursors: BTreeMap<(&'a QueueName, usize), Cursor<'a>>,
+    last_rung: BTreeMap<&'a QueueName, &'a AgentId>,
 }
 
 /// Below these places everything of a step was given away in this pass.
-#[derive(Clone, Default)]
-struct Cursor {
+#[derive(Clone, Copy, Default)]
+struct Cursor<'a> {
     call: Option<Place>,
-    rank: Option<Rank>,
+    rank: Option<&'a Rank>,
 }
 
 impl<'a> Pass<'a> {
@@ -94,14 +99,14 @@ impl<'a> Pass<'a> {
     }
 
     /// The first caller of a step, if anybody of the step is left.
-    fn first(&mut self, queue: &'a Queue, index: &QueueIndex, step: usize) -> Option<Place> {
+    fn first(&mut self, queue: &'a Queue, index: &'a QueueIndex, step: usize) -> Option<Place> {
         let entry = &index.steps[step];
         let cursor = self.cursors.entry((&queue.name, step)).or_default();
         let from = cursor.call.map_or(Unbounded, Excluded);
         let place = *entry.offerable.range((from, Unbounded)).next()?;
-        let from = cursor.rank.clone().map_or(Unbounded, Included);
-        let mut left = entry.available.range((from, Unbounded));
-        cursor.rank = Some(left.find(|rank| !self.taken.contains(&rank.agent))?.clone());
+        let from = cursor.rank.map_or(Unbounded, Included);
+        let mut left = entry.available.range::<Rank, _>((from, Unbounded));
+        cursor.rank = Some(left.find(|rank| !self.taken.contains(&rank.agent))?);
         Some(place)
     }
 
@@ -117,9 +122,9 @@ impl<'a> Pass<'a> {
         let agents = self.choose(queue, step, entry, random);
         let cursor = self.cursors.entry((&queue.name, step)).or_default();
         cursor.call = Some(place);
-        self.taken.extend(agents.iter().cloned());
+        self.taken.extend(agents.iter().copied());
         if let [agent] = agents.as_slice() {
-            self.last_rung.insert(&queue.name, agent.clone());
+            self.last_rung.insert(&queue.name, agent);
         }
         if let Some((place, _)) = self.head(queue) {
             self.again.extend(Ready::of(self.state, queue, place));
@@ -128,7 +133,7 @@ impl<'a> Pass<'a> {
         (!agents.is_empty()).then_some(Command::OfferMake {
             call: call.id,
             attempt,
-            agents,
+            agents: agents.into_iter().cloned().collect(),
         })
     }
 
@@ -137,11 +142,11 @@ impl<'a> Pass<'a> {
         &self,
         queue: &Queue,
         step: usize,
-        entry: &StepIndex,
+        entry: &'a StepIndex,
         random: &mut dyn FnMut(u64) -> u64,
-    ) -> Vec<AgentId> {
+    ) -> Vec<&'a AgentId> {
         let cursor = self.cursors.get(&(&queue.name, step));
-        let Some(first) = cursor.and_then(|cursor| cursor.rank.as_ref()) else {
+        let Some(first) = cursor.and_then(|cursor| cursor.rank) else {
             return Vec::new();
         };
         let left = |rank: &&Rank| !self.taken.contains(&rank.agent);
@@ -156,12 +161,15 @@ impl<'a> Pass<'a> {
         {
             Strategy::RingAll => equals
                 .take(OFFER_AGENTS_MAX)
-                .map(|rank| rank.agent.clone())
+                .map(|rank| &rank.agent)
                 .collect(),
             Strategy::Random => {
+                if let Some(agent) = self.draw(entry, first.penalty, random) {
+                    return vec![agent];
+                }
                 let all: Vec<&Rank> = equals.collect();
                 let chosen = all.get(random(all.len() as u64) as usize).or(all.first());
-                chosen.map(|rank| rank.agent.clone()).into_iter().collect()
+                chosen.map(|rank| &rank.agent).into_iter().collect()
             }
             Strategy::RrMemory => {
                 let behind = self.behind_last(queue, first);
@@ -170,17 +178,34 @@ impl<'a> Pass<'a> {
                     .take_while(|rank| rank.penalty == first.penalty)
                     .filter(left);
                 let chosen = ranks.next().or_else(|| equals.next());
-                chosen.map(|rank| rank.agent.clone()).into_iter().collect()
+                chosen.map(|rank| &rank.agent).into_iter().collect()
             }
             Strategy::Linear | Strategy::LeastRecent | Strategy::FewestCalls => {
-                vec![first.agent.clone()]
+                vec![&first.agent]
             }
         }
     }
 
+    /// One of many of this penalty; nobody if they are few, or most of them were given away.
+    fn draw(
+        &self,
+        entry: &'a StepIndex,
+        penalty: u32,
+        random: &mut dyn FnMut(u64) -> u64,
+    ) -> Option<&'a AgentId> {
+        let shelves = entry.shelves.as_ref()?;
+        let count = shelves.count(penalty);
+        let mut draws = 0..if count > FEW { DRAWS } else { 0 };
+        draws.find_map(|_| {
+            let agent = shelves.nth(penalty, random(count as u64) as usize)?;
+            (!self.taken.contains(agent)).then_some(agent)
+        })
+    }
+
     /// Round robin goes on behind who was rung last, in this pass or before it.
     fn behind_last(&self, queue: &Queue, first: &Rank) -> std::ops::Bound<Rank> {
-        let last = self.last_rung.get(&queue.name).or(queue.last_rung.as_ref());
+        let last = self.last_rung.get(&queue.name).copied();
+        let last = last.or(queue.last_rung.as_ref());
         let place = last.and_then(|agent| Some((agent, queue.members.get(agent)?)));
         place.map_or(Included(first.clone()), |(agent, member)| {
             let (penalty, order) = (first.penalty, member.settings.order);

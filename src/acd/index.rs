@@ -11,6 +11,8 @@ use crate::deadline::{self, Deadline, Due};
 use crate::empty;
 use crate::id::{AgentId, CallId, ChannelId, Millis, PbxId, QueueName, RequestId};
 use crate::queue::{Place, Queue};
+use crate::settings::Strategy;
+use crate::shelves::Shelves;
 use crate::state::State;
 use crate::strategy::Rank;
 use crate::wait::ResumeKey;
@@ -62,6 +64,8 @@ pub(crate) struct StepIndex {
     pub offerable: BTreeSet<Place>,
     /// Members admitted by this step who can be rung, in the order of its strategy.
     pub available: BTreeSet<Rank>,
+    /// The same ones, if its strategy is random.
+    pub shelves: Option<Shelves>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +183,10 @@ impl Index {
             self.set_due(Subject::Queue(name.clone()), Vec::new());
             return;
         };
-        let steps = vec![StepIndex::default(); queue.settings.plan().len()];
+        let settings = &queue.settings;
+        let plan = settings.plan().iter();
+        let steps = plan.map(|step| StepIndex::of(step.strategy.unwrap_or(settings.strategy)));
+        let steps = steps.collect();
         self.queues.insert(
             name.clone(),
             QueueIndex {
@@ -334,7 +341,9 @@ impl QueueIndex {
 
     fn enter_member(&mut self, entry: MemberEntry, agent: &AgentId) {
         for (step, rank) in self.steps.iter_mut().zip(&entry.ranks) {
-            step.available.extend(rank.clone());
+            if let Some(rank) = rank {
+                step.put(rank);
+            }
         }
         self.there_join += u64::from(entry.there_join);
         self.there_leave += u64::from(entry.there_leave);
@@ -344,11 +353,34 @@ impl QueueIndex {
     fn leave_member(&mut self, entry: &MemberEntry) {
         for (step, rank) in self.steps.iter_mut().zip(&entry.ranks) {
             if let Some(rank) = rank {
-                step.available.remove(rank);
+                step.take(rank);
             }
         }
         self.there_join -= u64::from(entry.there_join);
         self.there_leave -= u64::from(entry.there_leave);
+    }
+}
+
+impl StepIndex {
+    fn of(strategy: Strategy) -> StepIndex {
+        StepIndex {
+            shelves: (strategy == Strategy::Random).then(Shelves::default),
+            ..StepIndex::default()
+        }
+    }
+
+    fn put(&mut self, rank: &Rank) {
+        self.available.insert(rank.clone());
+        if let Some(shelves) = &mut self.shelves {
+            shelves.put(rank.penalty, &rank.agent);
+        }
+    }
+
+    fn take(&mut self, rank: &Rank) {
+        self.available.remove(rank);
+        if let Some(shelves) = &mut self.shelves {
+            shelves.take(rank.penalty, &rank.agent);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub mod queue;
 pub mod reply;
 pub mod settings;
 mod shared;
+mod shelves;
 pub mod state;
 mod strategy;
 mod template;
