@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::batcher::{self, Group};
+use crate::death::{self, Death};
 use crate::disk::io_at;
 use crate::error::REPLACE_ME;
 use crate::identity::Identity;
@@ -65,6 +66,8 @@ pub struct Node<M: Machine> {
     pub handover: AtomicBool,
     /// When a leader was last heard.
     pub leader_heard: Mutex<Option<Instant>>,
+    /// Whether the leader that was followed was found dead.
+    pub death: Death,
     /// Up to where the log was committed, by the last word of a leader.
     pub told_committed: AtomicU64,
     pub fatal: watch::Sender<Option<String>>,
@@ -142,6 +145,7 @@ impl<M: Machine> Node<M> {
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
             leader_heard: Mutex::new(None),
+            death: Death::default(),
             told_committed: AtomicU64::new(0),
             fatal,
             closing: watch::Sender::new(false),
@@ -230,8 +234,17 @@ impl<M: Machine> Node<M> {
         lock(&self.leader_heard).map(|at| at.elapsed())
     }
 
+    /// The same, of a leader that may be alive.
+    pub fn living_leader_silence(&self) -> Option<Duration> {
+        match self.death.of() {
+            Some(_) => None,
+            None => self.leader_silence(),
+        }
+    }
+
     fn note_leader(&self) {
         *lock(&self.leader_heard) = Some(Instant::now());
+        self.death.forget();
     }
 
     /// This node must not go on: says why, once.
@@ -361,6 +374,10 @@ impl<M: Machine> Door for Node<M> {
         };
         answer.boxed()
     }
+
+    fn hung_up(&self) {
+        self.death.suspect();
+    }
 }
 
 fn kind_of(name: &str) -> Result<Kind, Refusal> {
@@ -384,6 +401,7 @@ impl<M: Machine> Node<M> {
             }
             Kind::Vote => {
                 let request: VoteRequest<NodeId> = read(kind, message)?;
+                death::make_way(self, &request).await;
                 wire::pack_reply(&self.core.vote(request).await)
             }
             Kind::Snapshot => {
@@ -396,7 +414,7 @@ impl<M: Machine> Node<M> {
             }
             Kind::Ping => {
                 let leads = fence::acting(self).is_some();
-                let heard = self.leader_silence();
+                let heard = self.living_leader_silence();
                 wire::pack_reply(&Pong {
                     leads,
                     heard_ms: heard.map(|d| d.as_millis() as u64),
