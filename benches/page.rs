@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -73,6 +73,27 @@ const PARTS: [Part; 3] = [
             ],
         ],
         program: "target/release/store",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "failover",
+        about: "what the death of a leader costs, with etcd beside it",
+        builds: &[
+            &["benches/get-peers.sh"],
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-failover",
+            ],
+        ],
+        program: "target/debug/bench-failover",
         words: &[],
         quick: &["--quick"],
         raw: true,

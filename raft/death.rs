@@ -4,7 +4,9 @@
 //! and whoever connects to it is refused. A follower that sees both counts its leader as dead, and says
 //! to those who ask that it hears none. The gate's rule stays as it is: nobody stands for election
 //! before a quorum is reached in which nobody has a living leader, so each must have found it out itself.
-//! Then the voter with the highest id stands at once, the next one a heartbeat later, and so on.
+//! Then the voter with the highest id stands at once, the next one a heartbeat later, and so on, each
+//! once: whose log is shorter than another's cannot win and must not keep the other from it. If nobody
+//! has won then, all is as after a silence.
 //!
 //! openraft 0.9 refuses a vote until the lease of the leader it followed last is over, and nothing ends
 //! a lease but an election of one's own. So a voter that is asked, and has found that leader dead, stands
@@ -65,8 +67,16 @@ impl Death {
 pub struct Watch {
     /// The leader that may be dead, and since when it is looked at.
     suspect: Option<(Vote, Instant)>,
-    /// The vote of this node at the last look, and when it stands for election.
-    turn: Option<(Vote, Instant)>,
+    turn: Option<Turn>,
+}
+
+/// When this node stands for election after a death.
+struct Turn {
+    dead: Vote,
+    /// The vote of this node at the last look.
+    seen: Vote,
+    /// `None` when it has stood.
+    at: Option<Instant>,
 }
 
 impl Watch {
@@ -117,30 +127,31 @@ impl Watch {
 
     /// Stands for election when it is this node's turn among the voters that were reached.
     pub async fn stand<M: Machine>(&mut self, node: &Node<M>, reached: &[NodeId]) {
-        if node.death.of().is_none() {
+        let Some(dead) = node.death.of() else {
             self.turn = None;
             return;
-        }
-        let heartbeat = heartbeat(node);
-        let before = reached.iter().filter(|id| **id > node.id).count() as u32;
-        let (now, vote) = (Instant::now(), vote_of(node));
-        let at = match self.turn {
-            None => now + heartbeat * before,
-            // Who gave its vote away waits for what comes of it.
-            Some((seen, at)) if seen != vote && vote.leader_id.node_id != node.id => {
-                at.max(now + heartbeat * (before + 1))
-            }
-            Some((_, at)) => at,
         };
-        self.turn = Some((vote, at));
-        if now < at {
+        let (now, vote, heartbeat) = (Instant::now(), vote_of(node), heartbeat(node));
+        if self.turn.as_ref().is_none_or(|turn| turn.dead != dead) {
+            let before = reached.iter().filter(|id| **id > node.id).count() as u32;
+            self.turn = Some(Turn {
+                dead,
+                seen: vote,
+                at: Some(now + heartbeat * before),
+            });
+        }
+        let Some(turn) = &mut self.turn else { return };
+        if turn.seen != vote && vote.leader_id.node_id != node.id {
+            // Somebody else stands: what comes of that is waited for.
+            turn.at = turn.at.map(|at| at.max(now + heartbeat));
+        }
+        turn.seen = vote;
+        if turn.at.is_none_or(|at| now < at) {
             return;
         }
-        self.turn = Some((vote, now + heartbeat * reached.len() as u32));
-        tracing::info!(
-            term = vote.leader_id.term + 1,
-            "standing for election at once"
-        );
+        turn.at = None;
+        let term = vote.leader_id.term + 1;
+        tracing::info!(term, "standing for election at once");
         // An error means that the core is gone, which others notice and tell.
         let _ = node.core.trigger().elect().await;
     }

@@ -1,7 +1,7 @@
 //! One running node: what its parts share, how it starts and stops, how it answers messages.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub struct Node<M: Machine> {
     pub opened: AtomicU64,
     /// Leadership is being handed over.
     pub handover: AtomicBool,
+    /// Batches that may be written at this moment.
+    pub in_flight: AtomicUsize,
     /// When a leader was last heard.
     pub leader_heard: Mutex<Option<Instant>>,
     /// Whether the leader that was followed was found dead.
@@ -144,6 +146,7 @@ impl<M: Machine> Node<M> {
             led_by: watch::Sender::new(None),
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
             leader_heard: Mutex::new(None),
             death: Death::default(),
             told_committed: AtomicU64::new(0),
@@ -491,5 +494,5 @@ pub fn note_core_failure<M: Machine>(node: &Node<M>, metrics: &Metrics) {
 
 /// Shorthand for a flag that is only ever looked at.
 pub fn is_set(flag: &AtomicBool) -> bool {
-    flag.load(Ordering::Acquire)
+    flag.load(Ordering::SeqCst)
 }

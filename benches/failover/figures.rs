@@ -21,6 +21,8 @@ pub struct StepDown {
     pub office_ms: i64,
     /// The first write that was begun after the request was acknowledged.
     pub acknowledged_ms: i64,
+    /// It was not done, for this reason; the times are nothing then.
+    pub refused: Option<String>,
     pub load_before: String,
 }
 

@@ -32,7 +32,7 @@ pub fn raw_step_down(settings: &Settings, round: usize, step: &StepDown) -> Valu
     json!({
         "part": "failover", "kind": "step_down", "system": "Holdfast", "settings": settings.name,
         "round": round, "office_ms": step.office_ms, "acknowledged_ms": step.acknowledged_ms,
-        "load_before": step.load_before,
+        "refused": step.refused, "load_before": step.load_before,
     })
 }
 
@@ -49,7 +49,7 @@ pub fn raw_callers(settings: &Settings, turn: &Turn) -> Value {
 pub fn markdown(all: &[Compared], about: &str) -> String {
     let mut text = format!(
         "## Failover, with etcd beside it\n\n{about}\n\n\
-         SIGKILL of the leader's process while a line of callers is served by four agents and writes are \
+         SIGKILL of the leader's process while a line of callers is served by eight agents and writes are \
          begun every 10 ms through each survivor; etcd is killed and written to the same way. Times are \
          in milliseconds from the kill, or from the request to step down: until the first write that \
          was begun after it is acknowledged, until the new leader has a phone called (the Asterisks' stamps), \
@@ -105,7 +105,8 @@ pub fn markdown(all: &[Compared], about: &str) -> String {
             &[],
         );
         let steps = &it.ours.step_downs;
-        let of = |figure: fn(&StepDown) -> i64| steps.iter().map(figure).collect::<Vec<i64>>();
+        let done = || steps.iter().filter(|step| step.refused.is_none());
+        let of = |figure: fn(&StepDown) -> i64| done().map(figure).collect::<Vec<i64>>();
         let offices = of(|step| step.office_ms);
         row(
             &mut text,
@@ -171,6 +172,19 @@ fn sentences(text: &mut String, it: &Compared) {
         callers.doubled.len(),
         met(callers.lost == 0 && callers.doubled.is_empty())
     );
+    let refused = it
+        .ours
+        .step_downs
+        .iter()
+        .filter(|step| step.refused.is_some())
+        .count();
+    if refused > 0 {
+        let of = it.ours.step_downs.len();
+        let _ = writeln!(
+            text,
+            "- {name}: {refused} of {of} requests to step down were not carried out; why stands in the raw figures."
+        );
+    }
     let _ = writeln!(
         text,
         "- {name}: of {} phones that were called within a second before a kill, {} were called in vain \

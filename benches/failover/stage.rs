@@ -1,4 +1,4 @@
-//! The stage: three nodes beside three simulated Asterisks, one line of callers that never ends, four
+//! The stage: three nodes beside three simulated Asterisks, one line of callers that never ends, eight
 //! agents who talk shortly. On it the leader is killed, or steps down.
 //!
 //! Times are taken from outside: when a phone was called by the Asterisks' stamps, when a write was
@@ -23,16 +23,25 @@ use crate::settings::Settings;
 use crate::writers::Writers;
 
 const QUEUE: &str = "support";
-const AGENTS: [(&str, &str); 4] = [("1001", "a"), ("1002", "b"), ("1003", "c"), ("1004", "a")];
+const AGENTS: [(&str, &str); 8] = [
+    ("1001", "a"),
+    ("1002", "b"),
+    ("1003", "c"),
+    ("1004", "a"),
+    ("1005", "b"),
+    ("1006", "c"),
+    ("1007", "b"),
+    ("1008", "c"),
+];
 /// An agent of no queue, for those who write.
 const WRITTEN: &str = "1009";
 /// A phone rings for a moment, so that offers are under way when the leader dies.
-const HABIT: Habit = Habit::Answer {
-    after_ms: 40,
-    talk_ms: Some(300),
-};
+const RING_MS: u64 = 30;
+/// Talks are short and each agent's are of another length, so that one is free every few tens of
+/// milliseconds: a next offer waits for an agent too.
+const TALK_MS: (u64, u64) = (150, 25);
 /// Callers in line when the leader goes: more than are served until it is back.
-const LINE: usize = 24;
+const LINE: usize = 48;
 /// An offer under way is younger than this.
 const OFFER_MS: i64 = 1_000;
 /// What the nodes' logs say.
@@ -64,8 +73,13 @@ impl Stage {
         }
         cluster.apply(&declared).await;
         let mut phones = Vec::new();
-        for (agent, home) in AGENTS {
-            phones.push(cluster.phone(agent, home, HABIT).await);
+        for ((agent, home), number) in AGENTS.into_iter().zip(0..) {
+            let (least, step) = TALK_MS;
+            let habit = Habit::Answer {
+                after_ms: RING_MS,
+                talk_ms: Some(least + step * number),
+            };
+            phones.push(cluster.phone(agent, home, habit).await);
             cluster.login(agent).await;
         }
         Stage {
@@ -121,11 +135,18 @@ impl Stage {
             writers.first_after(asked),
             api.write("PUT", "/v1/cluster/leader", json!({}))
         );
-        moved?;
+        if let Err(why) = moved {
+            return Ok(StepDown {
+                refused: Some(why),
+                load_before,
+                ..StepDown::default()
+            });
+        }
         let office = self.logged(&ends, OFFICE, asked_ms).await;
         Ok(StepDown {
             office_ms: office - asked_ms,
             acknowledged_ms: acknowledged?.as_millis() as i64,
+            refused: None,
             load_before,
         })
     }

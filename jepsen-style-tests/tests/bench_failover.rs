@@ -54,6 +54,7 @@ fn both_systems_lose_their_leader_and_are_measured() {
     theirs.iter().for_each(|kill| sane(kill, "acknowledged_ms"));
     let steps = of("step_down", "Holdfast");
     assert_eq!(steps.len(), 1, "{text}");
+    assert!(steps[0]["refused"].is_null(), "{text}");
     sane(steps[0], "office_ms");
     sane(steps[0], "acknowledged_ms");
     let callers = of("callers", "Holdfast");
@@ -62,7 +63,7 @@ fn both_systems_lose_their_leader_and_are_measured() {
         (&callers[0]["lost"], &callers[0]["answered"]),
         (&0.into(), &callers[0]["called"])
     );
-    assert!(callers[0]["called"].as_u64() >= Some(24), "{text}");
+    assert!(callers[0]["called"].as_u64() >= Some(48), "{text}");
     for row in [
         "| LAN | kill to next offer | Holdfast | 2 |",
         "| LAN | kill to new leader in office | Holdfast | 2 |",

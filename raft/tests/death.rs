@@ -55,6 +55,26 @@ async fn a_leader_whose_process_dies_is_replaced_within_its_lease_time_after_tim
     }
 }
 
+/// Who stands first cannot win, and must leave it to the other.
+#[tokio::test(start_paused = true)]
+async fn whose_log_is_shorter_keeps_nobody_from_being_elected() {
+    for _ in 0..5 {
+        let (mut cluster, leader) = three(|_| {}).await;
+        let id = |i: usize| cluster.node(i).status().id;
+        let followers = (0..3).filter(|i| *i != leader);
+        let first = followers.max_by_key(|i| id(*i)).unwrap();
+        cluster.board.cut(&cluster.addr(first));
+        cluster.add(leader, 100).await;
+        let begun = Instant::now();
+        cluster.kill(leader).await;
+        cluster.board.heal(&cluster.addr(first));
+        let next = cluster.acting().await;
+        assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+        assert_ne!(next, first);
+        assert!(cluster.node(next).read(|m| m.seen.contains_key(&100)));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_five_nodes_the_others_agree_as_soon() {
     let mut cluster = Virtual::plan(5, |_| {});
