@@ -44,6 +44,8 @@ const TALK_MS: (u64, u64) = (150, 25);
 const LINE: usize = 48;
 /// An offer under way is younger than this.
 const OFFER_MS: i64 = 1_000;
+/// Above this the survivors' logs are kept.
+const SLOW_MS: i64 = 3_000;
 /// What the nodes' logs say.
 const GONE: &str = "its process is gone";
 const OFFICE: &str = "took office as leader";
@@ -110,6 +112,9 @@ impl Stage {
         .await;
         let noticed = self.find(&ends, GONE, killed_ms)?;
         self.gaps.push((killed_ms, office));
+        if offer - killed_ms > SLOW_MS {
+            self.keep_logs(&survivors, killed_ms);
+        }
         self.cluster.restart(leader).await;
         Ok(Kill {
             noticed_ms: noticed.map(|at| at - killed_ms),
@@ -254,6 +259,21 @@ impl Stage {
             Ok((*name, log.len()))
         };
         nodes.iter().map(end).collect()
+    }
+
+    /// Keeps what the survivors logged, for who wants to know why an offer was slow.
+    fn keep_logs(&self, survivors: &[&'static str], killed_ms: i64) {
+        for name in survivors {
+            let kept = format!(
+                "holdfast-failover-{}-{killed_ms}-{name}.log",
+                std::process::id()
+            );
+            let kept = std::env::temp_dir().join(kept);
+            match std::fs::copy(self.cluster.folder().join(format!("{name}.log")), &kept) {
+                Ok(_) => eprintln!("slow after the kill at {killed_ms}: {}", kept.display()),
+                Err(error) => eprintln!("the log of {name} is lost: {error}"),
+            }
+        }
     }
 
     /// Waits until the logs tell this behind their ends; gives the first moment.
