@@ -9,18 +9,22 @@ use holdfast_drills::lab::eventually::{SOON, check, eventually};
 const GONE: &str = "its process is gone";
 const STANDS: &str = "standing for election at once";
 
-/// Time-outs that no machine is too busy for, so that only the sockets can tell so soon.
+/// Long time-outs, so that the sockets tell first on a busy machine too.
 fn patient(config: String) -> String {
     let mut config: toml::Table = config.parse().expect("the lab writes TOML");
     let cluster = config["cluster"].as_table_mut();
     let cluster = cluster.expect("the lab's nodes are in a cluster");
     for (key, time) in [
-        ("heartbeat", "1s"),
-        ("election_min", "20s"),
-        ("election_max", "30s"),
+        ("heartbeat", "300ms"),
+        ("election_min", "4s"),
+        ("election_max", "6s"),
     ] {
         cluster.insert(key.to_owned(), time.into());
     }
+    let timing = config.entry("timing").or_insert(toml::Table::new().into());
+    let timing = timing.as_table_mut().expect("timing is a table");
+    timing.insert("node_away_after".to_owned(), "7s".into());
+    timing.insert("no_quorum_after".to_owned(), "15s".into());
     toml::to_string(&config).expect("what was read can be written")
 }
 
