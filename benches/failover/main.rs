@@ -32,7 +32,7 @@ What the death of a leader costs, with etcd beside it: prints a section of the p
 usage: bench-failover [--raw FILE] [--quick] [--peers FOLDER] [--kills N]
 
   --raw FILE      write the raw figures there, one JSON object a line
-  --quick         two kills and one step-down with the LAN settings alone: under half a minute
+  --quick         two kills and one step-down with the default settings alone: under half a minute
   --peers FOLDER  with bin/etcd; by default where benches/get-peers.sh puts it
   --kills N       kills with the LAN settings, 1 to 200 (50); with the default settings two fifths of that
 
@@ -65,7 +65,7 @@ impl Asked {
                     asked.settings = vec![Settings {
                         kills: 2,
                         step_downs: 1,
-                        ..LAN
+                        ..DEFAULT
                     }];
                 }
                 "--raw" => asked.raw = Some(value()?.into()),

@@ -65,11 +65,11 @@ fn both_systems_lose_their_leader_and_are_measured() {
     );
     assert!(callers[0]["called"].as_u64() >= Some(48), "{text}");
     for row in [
-        "| LAN | kill to next offer | Holdfast | 2 |",
-        "| LAN | kill to new leader in office | Holdfast | 2 |",
-        "| LAN | kill to next acknowledged write | Holdfast | 2 |",
-        "| LAN | kill to next acknowledged write | etcd | 2 |",
-        "| LAN | step-down to new leader in office | Holdfast | 1 |",
+        "| default | kill to next offer | Holdfast | 2 |",
+        "| default | kill to new leader in office | Holdfast | 2 |",
+        "| default | kill to next acknowledged write | Holdfast | 2 |",
+        "| default | kill to next acknowledged write | etcd | 2 |",
+        "| default | step-down to new leader in office | Holdfast | 1 |",
         "0 lost, 0 doubled",
     ] {
         assert!(section.contains(row), "{row}: {section}");
