@@ -30,7 +30,7 @@ struct Part {
     raw: bool,
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
@@ -117,6 +117,27 @@ const PARTS: [Part; 7] = [
             "core-alone",
         ]],
         program: "target/release/core-alone",
+        words: &[],
+        quick: &["--quick"],
+        raw: true,
+    },
+    Part {
+        name: "failover",
+        about: "what the death of a leader costs, with etcd beside it",
+        builds: &[
+            &["benches/get-peers.sh"],
+            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
+            &[
+                "cargo",
+                "build",
+                "--locked",
+                "-p",
+                "holdfast-drills",
+                "--bin",
+                "bench-failover",
+            ],
+        ],
+        program: "target/debug/bench-failover",
         words: &[],
         quick: &["--quick"],
         raw: true,

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -89,6 +90,9 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>, mut inbox: mpsc::Receiver<Group
             }
             waiting.extend(came);
         }
+        // Before it is asked whether this node may act, so that a hand-over sees this batch, or this
+        // batch the hand-over.
+        let flight = Flight::begin(&node);
         let acting = fence::acting(&node);
         let groups = pick(&mut waiting, acting, take);
         if groups.is_empty() {
@@ -96,7 +100,23 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>, mut inbox: mpsc::Receiver<Group
         }
         seq += 1;
         let place = (!single).then_some(place);
-        submit(&node, seq, groups, place).await;
+        submit(&node, seq, groups, (flight, place)).await;
+    }
+}
+
+/// A batch that may be on its way into the log.
+struct Flight<M: Machine>(Arc<Node<M>>);
+
+impl<M: Machine> Flight<M> {
+    fn begin(node: &Arc<Node<M>>) -> Self {
+        node.in_flight.fetch_add(1, Ordering::SeqCst);
+        Flight(node.clone())
+    }
+}
+
+impl<M: Machine> Drop for Flight<M> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -128,7 +148,7 @@ async fn submit<M: Machine>(
     node: &Arc<Node<M>>,
     seq: u64,
     mut groups: Vec<Group>,
-    place: Option<OwnedSemaphorePermit>,
+    held: (Flight<M>, Option<OwnedSemaphorePermit>),
 ) {
     let items = groups
         .iter_mut()
@@ -146,7 +166,7 @@ async fn submit<M: Machine>(
     };
     let node = node.clone();
     tokio::spawn(async move {
-        let _place = place;
+        let _held = held;
         let until = groups
             .iter()
             .map(|g| g.until)

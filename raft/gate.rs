@@ -9,23 +9,35 @@ use futures_util::future::join_all;
 use openraft::ServerState;
 use tokio::time::Instant;
 
+use crate::death::Watch;
 use crate::net::wire::{Kind, Pong};
 use crate::node::Node;
 use crate::types::NodeId;
 use crate::{Machine, Member, bootstrap};
 
 const TICK: Duration = Duration::from_millis(20);
+/// The same for a while after a leader may have died.
+const URGENT: Duration = Duration::from_millis(5);
 /// Silent peers are asked this often whether they are there.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
 pub async fn run<M: Machine>(node: Arc<Node<M>>) {
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut watch = Watch::default();
     let mut called = Instant::now();
     loop {
-        tick.tick().await;
-        let open = node.config.faults.gate_is_off() || may_stand(&node).await;
+        let pause = if watch.is_urgent() { URGENT } else { TICK };
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(pause) => {}
+            () = node.death.suspected() => watch.suspect(&node),
+        }
+        watch.look(&node).await;
+        let reached = reached_without_leader(&node).await;
+        let open = node.config.faults.gate_is_off() || reached.is_some();
         node.core.runtime_config().elect(open);
+        if let Some(reached) = reached {
+            watch.stand(&node, &reached).await;
+        }
         if called.elapsed() >= ROLL_CALL {
             called = Instant::now();
             let node = node.clone();
@@ -35,40 +47,45 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>) {
     }
 }
 
-async fn may_stand<M: Machine>(node: &Node<M>) -> bool {
+/// The voters that were reached, this node among them: a quorum, and nobody in it has a leader.
+async fn reached_without_leader<M: Machine>(node: &Node<M>) -> Option<Vec<NodeId>> {
     let metrics = node.metrics();
     let membership = metrics.membership_config.membership();
     let voters: Vec<NodeId> = membership.voter_ids().collect();
     if !voters.contains(&node.id) || metrics.state == ServerState::Leader {
-        return false;
+        return None;
     }
-    if node.leader_silence().is_some_and(|s| s < node.lease()) {
-        return false;
+    if node
+        .living_leader_silence()
+        .is_some_and(|s| s < node.lease())
+    {
+        return None;
     }
     let others = voters.iter().filter(|id| **id != node.id);
     let others = others.filter_map(|id| Some((*id, membership.get_node(id)?)));
-    let pongs = join_all(others.map(|(id, member)| ping(node, id, member))).await;
+    let asked = others.map(|(id, member)| async move { Some((id, ping(node, id, member).await?)) });
+    let pongs = join_all(asked).await;
     let mut reached: Vec<NodeId> = vec![node.id];
     for (id, pong) in pongs.into_iter().flatten() {
         let hears = pong
             .heard_ms
             .is_some_and(|ms| u128::from(ms) < node.lease().as_millis());
         if pong.leads || hears {
-            return false;
+            return None;
         }
         reached.push(id);
     }
     let halves = membership.get_joint_config();
-    halves
+    let quorum = halves
         .iter()
-        .all(|h| reached.iter().filter(|id| h.contains(id)).count() * 2 > h.len())
+        .all(|h| reached.iter().filter(|id| h.contains(id)).count() * 2 > h.len());
+    quorum.then_some(reached)
 }
 
-async fn ping<M: Machine>(node: &Node<M>, id: NodeId, member: &Member) -> Option<(NodeId, Pong)> {
+async fn ping<M: Machine>(node: &Node<M>, id: NodeId, member: &Member) -> Option<Pong> {
     let to = (id, member.name.as_str(), member.addr.as_str());
     let deadline = Duration::from_millis(node.config.election_min_ms);
-    let pong = node.links.call(Kind::Ping, to, &(), deadline).await.ok()?;
-    Some((id, pong))
+    node.links.call(Kind::Ping, to, &(), deadline).await.ok()
 }
 
 /// Pings the members that were not heard of late, so that everyone knows who is there.

@@ -19,10 +19,10 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 /// elected when the lease of the others ran out, for which the heartbeats stop.
 pub async fn step_down<M: Machine>(node: &Node<M>, to: Option<&str>) -> Result<(), ClusterError> {
     let (target, member) = successor(node, to)?;
-    node.handover.store(true, Ordering::Release);
+    node.handover.store(true, Ordering::SeqCst);
     let moved = hand_over(node, target, &member).await;
     node.core.runtime_config().heartbeat(true);
-    node.handover.store(false, Ordering::Release);
+    node.handover.store(false, Ordering::SeqCst);
     moved
 }
 
@@ -64,6 +64,9 @@ async fn hand_over<M: Machine>(
 ) -> Result<(), ClusterError> {
     let until = Instant::now() + CATCH_UP;
     let last = loop {
+        // Looked at first: an entry that is written later would make this log longer than that of the
+        // one it shall vote for.
+        let done = node.in_flight.load(Ordering::SeqCst) == 0;
         let metrics = node.metrics();
         if metrics.state != ServerState::Leader {
             return Ok(());
@@ -72,7 +75,7 @@ async fn hand_over<M: Machine>(
             .replication
             .as_ref()
             .and_then(|r| r.get(&target).copied().flatten());
-        if matched.map(|l| l.index) >= metrics.last_log_index {
+        if done && matched.map(|l| l.index) >= metrics.last_log_index {
             break matched;
         }
         if Instant::now() >= until {

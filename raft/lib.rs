@@ -21,6 +21,7 @@
 //! | `machine`, `snapshot`, `journal` | the applied state, its files, the events of the past |
 //! | `net/` | messages: frames, calls, and HTTP that carries them |
 //! | `batcher`, `gate`, `fence`, `identity` | the four pieces that openraft 0.9 leaves to its user |
+//! | `death` | a leader whose process died is replaced before it is missed |
 //! | `bootstrap`, `members`, `handover`, `refill` | forming the cluster, changing it, moving the leader, closing the journal's gaps |
 //! | `recover` | going on alone when the quorum is lost for good, offline |
 //! | `propose`, `handle`, `node` | the way of a command, the public face, how it all hangs together |
@@ -53,6 +54,7 @@ mod bootstrap;
 mod clock;
 mod codec_impl;
 mod config;
+mod death;
 mod disk;
 #[cfg(test)]
 mod disk_tests;

@@ -1,7 +1,7 @@
 //! One running node: what its parts share, how it starts and stops, how it answers messages.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::batcher::{self, Group};
+use crate::death::{self, Death};
 use crate::disk::io_at;
 use crate::error::REPLACE_ME;
 use crate::identity::Identity;
@@ -63,8 +64,12 @@ pub struct Node<M: Machine> {
     pub opened: AtomicU64,
     /// Leadership is being handed over.
     pub handover: AtomicBool,
+    /// Batches that may be written at this moment.
+    pub in_flight: AtomicUsize,
     /// When a leader was last heard.
     pub leader_heard: Mutex<Option<Instant>>,
+    /// Whether the leader that was followed was found dead.
+    pub death: Death,
     /// Up to where the log was committed, by the last word of a leader.
     pub told_committed: AtomicU64,
     pub fatal: watch::Sender<Option<String>>,
@@ -141,7 +146,9 @@ impl<M: Machine> Node<M> {
             led_by: watch::Sender::new(None),
             opened: AtomicU64::new(0),
             handover: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
             leader_heard: Mutex::new(None),
+            death: Death::default(),
             told_committed: AtomicU64::new(0),
             fatal,
             closing: watch::Sender::new(false),
@@ -230,8 +237,17 @@ impl<M: Machine> Node<M> {
         lock(&self.leader_heard).map(|at| at.elapsed())
     }
 
+    /// The same, of a leader that may be alive.
+    pub fn living_leader_silence(&self) -> Option<Duration> {
+        match self.death.of() {
+            Some(_) => None,
+            None => self.leader_silence(),
+        }
+    }
+
     fn note_leader(&self) {
         *lock(&self.leader_heard) = Some(Instant::now());
+        self.death.forget();
     }
 
     /// This node must not go on: says why, once.
@@ -361,6 +377,10 @@ impl<M: Machine> Door for Node<M> {
         };
         answer.boxed()
     }
+
+    fn hung_up(&self) {
+        self.death.suspect();
+    }
 }
 
 fn kind_of(name: &str) -> Result<Kind, Refusal> {
@@ -384,6 +404,7 @@ impl<M: Machine> Node<M> {
             }
             Kind::Vote => {
                 let request: VoteRequest<NodeId> = read(kind, message)?;
+                death::make_way(self, &request).await;
                 wire::pack_reply(&self.core.vote(request).await)
             }
             Kind::Snapshot => {
@@ -396,7 +417,7 @@ impl<M: Machine> Node<M> {
             }
             Kind::Ping => {
                 let leads = fence::acting(self).is_some();
-                let heard = self.leader_silence();
+                let heard = self.living_leader_silence();
                 wire::pack_reply(&Pong {
                     leads,
                     heard_ms: heard.map(|d| d.as_millis() as u64),
@@ -473,5 +494,5 @@ pub fn note_core_failure<M: Machine>(node: &Node<M>, metrics: &Metrics) {
 
 /// Shorthand for a flag that is only ever looked at.
 pub fn is_set(flag: &AtomicBool) -> bool {
-    flag.load(Ordering::Acquire)
+    flag.load(Ordering::SeqCst)
 }

@@ -180,7 +180,9 @@ impl<M: Machine> Node<M> {
                 Try::Again
             }
             Ok(Forwarded::Failed(e)) => Try::Failed(e),
-            Err(CallError::NotReached(_) | CallError::Refused(_)) => Try::Again,
+            Err(CallError::NotReached(_) | CallError::NobodyListens(_) | CallError::Refused(_)) => {
+                Try::Again
+            }
             Err(CallError::Lost(_) | CallError::Late) => Try::Maybe,
         }
     }

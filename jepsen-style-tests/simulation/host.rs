@@ -126,6 +126,9 @@ impl Host {
 
     /// As by SIGKILL; or as by a power cut, with what is left then of what was not synced.
     pub fn kill(&mut self, power: Option<Keep>) {
+        if power.is_none() {
+            self.board.hang_up(&self.name);
+        }
         if self.process.take().is_some() {
             self.book
                 .tell(format_args!("{} is killed, power {power:?}", self.name));
@@ -204,6 +207,7 @@ impl Host {
     /// A process whose storage broke exits.
     fn ended(&mut self, why: String) -> Stepped {
         self.book.tell(format_args!("{} ends: {why}", self.name));
+        self.board.hang_up(&self.name);
         self.process = None;
         self.disk.kill();
         Stepped::Ended(why)

@@ -3,7 +3,8 @@
 //! A call runs in the sender's runtime and is handed over to a task of the receiver's when it
 //! arrives. It takes a seeded time each way; it can be lost, arrive twice, or be carried out and
 //! lose its answer; a direction between two nodes can be cut, and then it hangs until the sender's
-//! deadline, as packets do that nobody answers.
+//! deadline, as packets do that nobody answers. A process that is killed hangs up on all others and
+//! whoever calls it is refused; a machine that loses its power does neither.
 
 use crate::book::Book;
 use holdfast_raft::StartError;
@@ -49,6 +50,8 @@ struct Inner {
     usual_doubles: u32,
     /// Who listens where.
     doors: BTreeMap<String, Bell>,
+    /// Where nobody listens, though the machine is there: the name by address.
+    gone: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -59,9 +62,12 @@ struct Bell {
     rings: mpsc::UnboundedSender<Ring>,
 }
 
-struct Ring {
-    call: Call,
-    answer: oneshot::Sender<Result<Vec<u8>, CallError>>,
+enum Ring {
+    Call {
+        call: Call,
+        answer: oneshot::Sender<Result<Vec<u8>, CallError>>,
+    },
+    HungUp,
 }
 
 /// What will happen to one call, drawn when it is sent.
@@ -81,6 +87,7 @@ impl Switchboard {
             faults: NetFaults::default(),
             usual_doubles,
             doors: BTreeMap::new(),
+            gone: BTreeMap::new(),
         };
         Switchboard {
             inner: Arc::new(Mutex::new(inner)),
@@ -94,6 +101,23 @@ impl Switchboard {
             name: name.to_string(),
             board: self.clone(),
         })
+    }
+
+    /// The process of a node is about to end, and its machine is not.
+    pub fn hang_up(&self, name: &str) {
+        let mut inner = self.lock();
+        let own = inner.doors.iter().find(|(_, bell)| bell.name == name);
+        let Some(addr) = own.map(|(addr, _)| addr.clone()) else {
+            return;
+        };
+        for bell in inner.doors.values().filter(|bell| bell.name != name) {
+            let way = (name.to_string(), bell.name.clone());
+            if !inner.faults.cut.contains(&way) {
+                // Who does not listen any more need not hear it.
+                let _ = bell.rings.send(Ring::HungUp);
+            }
+        }
+        inner.gone.insert(addr, name.to_string());
     }
 
     pub fn set_faults(&self, change: impl FnOnce(&mut NetFaults)) {
@@ -154,14 +178,20 @@ impl Plug {
         pass(fate.there_ms).await;
         let bell = self.board.lock().doors.get(&call.addr).cloned();
         let Some(bell) = bell else {
-            return Err(CallError::NotReached("connection refused".into()));
+            let gone = self.board.lock().gone.get(&call.addr).cloned();
+            let cut =
+                |to: &str| self.board.is_cut(&self.name, to) || self.board.is_cut(to, &self.name);
+            return Err(match gone {
+                Some(to) if !cut(&to) => CallError::NobodyListens("connection refused".into()),
+                _ => CallError::NotReached("no route".into()),
+            });
         };
         if fate.lost || self.board.is_cut(&self.name, &bell.name) {
             return std::future::pending().await;
         }
         let ring = |call| {
             let (answer, answered) = oneshot::channel();
-            let rung = bell.rings.send(Ring { call, answer });
+            let rung = bell.rings.send(Ring::Call { call, answer });
             rung.ok().map(|()| answered)
         };
         if fate.doubled {
@@ -195,6 +225,7 @@ impl Wire for Plug {
             life,
             rings,
         };
+        inner.gone.remove(&listen.to_string());
         inner.doors.insert(listen.to_string(), bell);
         drop(inner);
         let place = Place {
@@ -252,12 +283,17 @@ impl Listener for Place {
                     _ = closing.wait_for(|closing| *closing) => return,
                     Some(_) = tasks.join_next() => {}
                     ring = self.inbox.recv() => {
-                        let Some(Ring { call, answer }) = ring else { return };
                         let door = door.clone();
-                        tasks.spawn(async move {
-                            // Nobody waits any more when the sender has given up.
-                            let _ = answer.send(knock(door.as_ref(), &call).await);
-                        });
+                        match ring {
+                            None => return,
+                            Some(Ring::HungUp) => door.hung_up(),
+                            Some(Ring::Call { call, answer }) => {
+                                tasks.spawn(async move {
+                                    // Nobody waits any more when the sender has given up.
+                                    let _ = answer.send(knock(door.as_ref(), &call).await);
+                                });
+                            }
+                        }
                     }
                 }
             }

@@ -51,6 +51,7 @@ impl Http {
             .body(call.body)
             .send();
         let response = sent.await.map_err(|e| match e {
+            e if is_refused(&e) => CallError::NobodyListens(reason(&e)),
             e if e.is_connect() || e.is_builder() => CallError::NotReached(reason(&e)),
             e if e.is_timeout() => CallError::Late,
             e => CallError::Lost(reason(&e)),
@@ -83,6 +84,19 @@ impl Wire for Http {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
         self.send(call).boxed()
     }
+}
+
+/// Whether the other machine said that nobody listens at that port.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let io = cause.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return error.is_connect();
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// The innermost reason; the outer ones repeat the address.

@@ -82,7 +82,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 async fn answer(State(door): State<Arc<dyn Door>>, request: Request<Body>) -> Response {
-    match try_answer(door.as_ref(), request).await {
+    match try_answer(&door, request).await {
         Ok(bytes) => bytes.into_response(),
         Err(Refusal(status, why)) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
@@ -91,7 +91,7 @@ async fn answer(State(door): State<Arc<dyn Door>>, request: Request<Body>) -> Re
     }
 }
 
-async fn try_answer(door: &dyn Door, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
+async fn try_answer(door: &Arc<dyn Door>, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
     let token = request.headers().get("authorization").map(|v| v.as_bytes());
     let token = token
         .and_then(|v| v.strip_prefix(b"Bearer "))
@@ -102,6 +102,17 @@ async fn try_answer(door: &dyn Door, request: Request<Body>) -> Result<Vec<u8>, 
     let guest = request.extensions().get::<Guest>();
     if guest.is_some_and(|guest| !guest.is_known()) {
         return Err(Refusal::new(503, "all connections for nodes are taken"));
+    }
+    if let Some(guest) = guest {
+        guest.when_gone(|| {
+            // Weak, so that a connection does not keep a node that has stopped.
+            let door = Arc::downgrade(door);
+            Box::new(move || {
+                if let Some(door) = door.upgrade() {
+                    door.hung_up();
+                }
+            })
+        });
     }
     if request.method() != Method::POST {
         return Err(Refusal::new(405, "messages are posted"));

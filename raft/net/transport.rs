@@ -38,6 +38,9 @@ pub enum CallError {
     /// The other side has certainly not acted on it.
     #[error("not reached: {0}")]
     NotReached(String),
+    /// The machine answered that nobody listens there: the process is gone.
+    #[error("nobody listens: {0}")]
+    NobodyListens(String),
     /// The other side refused it and has not acted on it.
     #[error("refused: {0}")]
     Refused(String),
@@ -85,6 +88,8 @@ pub trait Door: Send + Sync + 'static {
         kind: &'a str,
         body: &'a [u8],
     ) -> BoxFuture<'a, Result<Vec<u8>, Refusal>>;
+    /// A connection of a node has ended. It may have been idle for long, or its node may have died.
+    fn hung_up(&self) {}
 }
 
 /// Why a message was not taken: an HTTP status and a reason.

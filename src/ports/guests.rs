@@ -1,9 +1,10 @@
 //! Who is connected: places for strangers and for the known, and who must go when they are full.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::task::AbortHandle;
 
@@ -130,6 +131,7 @@ impl Guests {
                 from,
                 id,
                 known: Mutex::new(false),
+                gone: OnceLock::new(),
             }),
         };
         let handle = spawn(guest.clone());
@@ -158,12 +160,21 @@ pub struct Guest {
     seat: Arc<Seat>,
 }
 
-#[derive(Debug)]
 struct Seat {
     guests: Arc<Guests>,
     from: Option<IpAddr>,
     id: u64,
     known: Mutex<bool>,
+    gone: OnceLock<Tell>,
+}
+
+/// Who wants to hear that a connection has ended. It must not wait for anything.
+pub type Tell = Box<dyn Fn() + Send + Sync>;
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seat({}, {:?})", self.id, self.from)
+    }
 }
 
 impl Guest {
@@ -190,6 +201,11 @@ impl Guest {
         true
     }
 
+    /// Has somebody told when the connection has ended, whoever ended it. The first who asks is.
+    pub fn when_gone(&self, tell: impl FnOnce() -> Tell) {
+        self.seat.gone.get_or_init(tell);
+    }
+
     /// Where it comes from; `None`: not over TCP.
     pub fn address(&self) -> Option<IpAddr> {
         self.seat.from
@@ -205,6 +221,10 @@ impl Drop for Seat {
             false => drop(places.remove(self.from, self.id)),
         }
         self.guests.tell(&places);
+        drop(places);
+        if let Some(tell) = self.gone.get() {
+            tell();
+        }
     }
 }
 
@@ -243,6 +263,24 @@ mod tests {
             }
         }
         assert!(!other.1.is_finished());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_is_told_once_and_after_its_place_is_free() {
+        let guests = Guests::new(2, 2, Arc::default());
+        let (guest, task) = enter(&guests, 1);
+        let (clone, stats) = (guest.clone(), guests.stats.clone());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        for name in ["first", "second"] {
+            let (heard, stats) = (heard.clone(), stats.clone());
+            guest.when_gone(|| {
+                Box::new(move || heard.lock().unwrap().push((name, stats.strangers())))
+            });
+        }
+        drop(guest);
+        assert!(heard.lock().unwrap().is_empty(), "a request is still open");
+        drop((clone, task));
+        assert_eq!(*heard.lock().unwrap(), [("first", 0)]);
     }
 
     #[tokio::test]

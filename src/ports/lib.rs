@@ -12,5 +12,5 @@
 mod guests;
 mod serve;
 
-pub use guests::{Guest, Stats};
+pub use guests::{Guest, Stats, Tell};
 pub use serve::{Bounds, Door, serve};

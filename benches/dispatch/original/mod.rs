@@ -13,7 +13,7 @@ mod redis;
 
 use std::collections::{BTreeMap, HashMap};
 
-use holdfast_ari::{AppName, AriClient, QUIET_EVENTS, StreamItem, events};
+use holdfast_ari::{AppName, AriClient, StreamItem, USED_EVENTS, events};
 use holdfast_drills::lab::{Pbx, RealAsterisk};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -136,7 +136,7 @@ async fn reach(pbx: &RealAsterisk) -> Result<(AriClient, holdfast_ari::EventStre
         Some(StreamItem::Up { .. }) => {}
         other => return Err(format!("the original hears no events: {other:?}")),
     }
-    let filtered = ari.set_event_filter(&config.app, &QUIET_EVENTS).await;
+    let filtered = ari.set_event_filter(&config.app, &USED_EVENTS).await;
     filtered.map_err(|error| error.to_string())?;
     Ok((ari, stream))
 }

@@ -24,6 +24,10 @@ type Doors = Arc<Mutex<BTreeMap<String, Arc<dyn Door>>>>;
 pub struct Switchboard {
     doors: Doors,
     cut: Arc<Mutex<BTreeSet<String>>>,
+    /// Where a process died and its machine did not.
+    dead: Arc<Mutex<BTreeSet<String>>>,
+    /// Ways on which calls are refused, from and to.
+    refused: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
 
 const DELAY: Duration = Duration::from_micros(300);
@@ -36,6 +40,25 @@ impl Switchboard {
 
     pub fn heal(&self, addr: &str) {
         self.cut.lock().unwrap().remove(addr);
+    }
+
+    /// The process there is gone: its connections end.
+    pub fn died(&self, addr: &str) {
+        self.dead.lock().unwrap().insert(addr.to_string());
+        self.hang_up();
+    }
+
+    /// Calls from one node to another are refused, as if nobody listened.
+    pub fn refuse(&self, from: &str, to: &str) {
+        let way = (from.to_string(), to.to_string());
+        self.refused.lock().unwrap().insert(way);
+    }
+
+    /// A connection ends at every node.
+    pub fn hang_up(&self) {
+        for door in self.doors.lock().unwrap().values() {
+            door.hung_up();
+        }
     }
 
     fn is_cut(&self, addr: &str) -> bool {
@@ -61,6 +84,12 @@ impl Wire for End {
             tokio::time::sleep(DELAY).await;
             let cut = |addr: &str| self.board.is_cut(&self.own) || self.board.is_cut(addr);
             let door = self.board.doors.lock().unwrap().get(&call.addr).cloned();
+            let way = (self.own.clone(), call.addr.clone());
+            let refused = self.board.refused.lock().unwrap().contains(&way);
+            let dead = self.board.dead.lock().unwrap().contains(&call.addr);
+            if refused || door.is_none() && dead {
+                return Err(CallError::NobodyListens("refused".into()));
+            }
             let Some(door) = door.filter(|_| !cut(&call.addr)) else {
                 return Err(CallError::NotReached("there is no such door".into()));
             };
@@ -159,6 +188,7 @@ impl Virtual {
 
     pub async fn try_up(&mut self, i: usize) -> Result<(), StartError> {
         self.board.heal(&self.addr(i));
+        self.board.dead.lock().unwrap().remove(&self.addr(i));
         let node = Node::start(self.config(i)).await?;
         self.nodes[i] = Some(node);
         Ok(())
@@ -174,6 +204,15 @@ impl Virtual {
     pub async fn power_loss(&mut self, i: usize, keep: Keep) {
         self.disks[i].power_loss(keep);
         self.gone(i).await;
+    }
+
+    /// Ends the process of a node, as SIGKILL does.
+    pub async fn kill(&mut self, i: usize) {
+        self.disks[i].kill();
+        if let Some(node) = self.nodes[i].take() {
+            node.crash().await;
+        }
+        self.board.died(&self.addr(i));
     }
 
     /// Puts away a node whose machine is off.
