@@ -166,6 +166,7 @@ impl<M: Machine> Node<M> {
         node.spawn(gate::run(node.clone()));
         node.spawn(bootstrap::run(node.clone()));
         node.spawn(refill::run(node.clone()));
+        node.spawn(leave_when_broken(node.clone()));
         Ok(node)
     }
 
@@ -276,6 +277,16 @@ impl<M: Machine> Node<M> {
                 .collect(),
             before: self.identity.before(),
         }
+    }
+}
+
+/// What has broken takes no part any more. A leader that writes nothing would go on with its heartbeats,
+/// and the others would elect nobody.
+async fn leave_when_broken<M: Machine>(node: Arc<Node<M>>) {
+    let mut fatal = node.fatal.subscribe();
+    if fatal.wait_for(Option::is_some).await.is_ok() {
+        // Why it broke is told already.
+        let _ = node.core.shutdown().await;
     }
 }
 
