@@ -1,6 +1,6 @@
 //! A bit that flips at rest, in a log segment of a node that does not run.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rand::Rng;
@@ -41,14 +41,12 @@ async fn longest_segment(arena: &Arena, name: &str) -> Result<PathBuf, LabError>
 
 /// In the first half, so that it is damage with good records behind it and no torn tail.
 fn flip(arena: &mut Arena, file: &PathBuf) -> std::io::Result<()> {
-    let mut file = std::fs::File::options().read(true).write(true).open(file)?;
-    let length = file.metadata()?.len();
-    let at = arena.rng.random_range(20..(length / 2).max(21));
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(&mut byte)?;
-    byte[0] ^= 1 << arena.rng.random_range(0..8);
-    file.seek(SeekFrom::Start(at))?;
-    file.write_all(&byte)?;
+    let bytes = std::fs::read(file)?;
+    // Behind the last block there is room of zeros, in which nothing can be damaged.
+    let data = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    let at = arena.rng.random_range(20..(data / 2).max(21));
+    let byte = bytes[at] ^ (1 << arena.rng.random_range(0..8));
+    let file = std::fs::File::options().write(true).open(file)?;
+    file.write_all_at(&[byte], at as u64)?;
     file.sync_all()
 }

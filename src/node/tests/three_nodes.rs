@@ -480,7 +480,8 @@ async fn a_phone_stops_ringing_for_a_caller_whose_node_is_cut_off() {
     until(&node.sim, "it rings no more", |sim| !rings(sim)).await;
     assert_eq!(caller.state(), CallerState::Waiting);
     assert!(matches!(heard(&caller).last(), Some(Hearing::Music { .. })));
-    phone.set_habit(answer(10, Some(100)));
+    // Longer than a busy machine takes to connect the two.
+    phone.set_habit(answer(10, Some(1500)));
     node.faults.heal();
     let end = tokio::time::timeout(LONG, caller.ended()).await;
     assert_eq!(end.expect("answered in time").talked_to, ["1001"]);
