@@ -14,7 +14,6 @@ mod tail;
 mod tests;
 mod writer;
 
-use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,7 +81,6 @@ pub struct Journal<E> {
     shared: Arc<Shared>,
     jobs: mpsc::Sender<Job>,
     subject: fn(&E) -> Option<u64>,
-    _events: PhantomData<fn() -> E>,
 }
 
 impl<E> Clone for Journal<E> {
@@ -91,7 +89,6 @@ impl<E> Clone for Journal<E> {
             shared: self.shared.clone(),
             jobs: self.jobs.clone(),
             subject: self.subject,
-            _events: PhantomData,
         }
     }
 }
@@ -140,11 +137,7 @@ impl Shared {
             }
             Ok(raws.len() < limit && sum <= bytes)
         })?;
-        raws.extend(newest);
-        raws.sort_by_key(|raw| (raw.index, raw.seq));
-        raws.dedup_by_key(|raw| (raw.index, raw.seq));
-        raws.truncate(limit);
-        Ok(raws)
+        Ok(in_order(raws, newest, limit))
     }
 
     /// Events about a subject, oldest first, up to `limit`.
@@ -162,12 +155,17 @@ impl Shared {
             }
             Ok(raws.len() < limit)
         })?;
-        raws.extend(newest);
-        raws.sort_by_key(|raw| (raw.index, raw.seq));
-        raws.dedup_by_key(|raw| (raw.index, raw.seq));
-        raws.truncate(limit);
-        Ok(raws)
+        Ok(in_order(raws, newest, limit))
     }
+}
+
+/// Those of the tree and of the tail together, oldest first, each once.
+fn in_order(mut raws: Vec<Raw>, newest: Vec<Raw>, limit: usize) -> Vec<Raw> {
+    raws.extend(newest);
+    raws.sort_by_key(|raw| (raw.index, raw.seq));
+    raws.dedup_by_key(|raw| (raw.index, raw.seq));
+    raws.truncate(limit);
+    raws
 }
 
 impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E> {
@@ -255,7 +253,6 @@ impl<E: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Journal<E>
             shared,
             jobs,
             subject,
-            _events: PhantomData,
         };
         Ok((journal, empty))
     }

@@ -36,27 +36,18 @@ pub struct Writer {
 impl Writer {
     pub async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(job) = jobs.recv().await {
-            match job {
-                Job::Write => {
-                    let result = self.write();
-                    self.note(result);
-                }
-                Job::Fill(raws, done) => {
-                    let result = self.fill(raws);
-                    self.note(result);
-                    let _ = done.send(());
-                }
-                Job::Checkpoint(done) => {
-                    let result = self.checkpoint();
-                    self.note(result);
-                    let _ = done.send(());
-                }
-                Job::Stop(done) => {
-                    let result = self.checkpoint();
-                    self.note(result);
-                    let _ = done.send(());
-                    return;
-                }
+            let (result, done, is_last) = match job {
+                Job::Write => (self.write(), None, false),
+                Job::Fill(raws, done) => (self.fill(raws), Some(done), false),
+                Job::Checkpoint(done) => (self.checkpoint(), Some(done), false),
+                Job::Stop(done) => (self.checkpoint(), Some(done), true),
+            };
+            self.note(result);
+            if let Some(done) = done {
+                let _ = done.send(());
+            }
+            if is_last {
+                return;
             }
         }
     }
