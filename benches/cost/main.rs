@@ -10,14 +10,11 @@ mod rest;
 mod section;
 mod stage;
 
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use holdfast_drills::lab::figures::programs;
-use serde_json::Value;
+use holdfast_drills::lab::part::{Raw, WHOLE_MAX, ended, within};
 
 use plan::{Plan, System, Told};
 use stage::{Spent, Stage, Turn};
@@ -33,9 +30,6 @@ usage: bench-cost [--raw FILE] [--quick] [--rounds N]
 
 HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.
 It needs the testbed (make asterisk).";
-
-/// A part of `make bench` ends within ten minutes; what it has started ends with it.
-const WHOLE_MAX: Duration = Duration::from_secs(590);
 
 struct Asked {
     raw: Option<PathBuf>,
@@ -81,31 +75,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("the system gives a program two threads");
-    let whole = async { tokio::time::timeout(WHOLE_MAX, run(&asked)).await };
-    let late = || {
-        format!(
-            "not done in {} s, ask for fewer rounds",
-            WHOLE_MAX.as_secs()
-        )
-    };
-    match runtime.block_on(whole).unwrap_or_else(|_| Err(late())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("bench-cost: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    let done = within(WHOLE_MAX, "ask for fewer rounds", run(&asked));
+    ended("bench-cost", done)
 }
 
 /// Whether nothing happened that must never happen.
 async fn run(asked: &Asked) -> Result<bool, String> {
-    let mut raw = Raw::open(asked)?;
+    let mut raw = Raw::create(asked.raw.as_deref())?;
     let plan = &asked.plan;
     let mut stage = Stage::open().await;
     let before = stage.idle(plan.idle_s).await;
@@ -157,25 +133,4 @@ fn told(turns: &[Turn]) -> bool {
         ours |= turn.system == System::Holdfast;
     }
     ours
-}
-
-/// Where the raw figures go, if they are asked for.
-struct Raw(Option<(PathBuf, File)>);
-
-impl Raw {
-    fn open(asked: &Asked) -> Result<Raw, String> {
-        let Some(path) = &asked.raw else {
-            return Ok(Raw(None));
-        };
-        let file =
-            File::create(path).map_err(|error| format!("--raw {}: {error}", path.display()))?;
-        Ok(Raw(Some((path.clone(), file))))
-    }
-
-    fn write(&mut self, line: &Value) -> Result<(), String> {
-        let Some((path, file)) = &mut self.0 else {
-            return Ok(());
-        };
-        writeln!(file, "{line}").map_err(|error| format!("--raw {}: {error}", path.display()))
-    }
 }

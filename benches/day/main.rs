@@ -14,12 +14,11 @@ mod outside;
 mod pauses;
 mod section;
 
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use holdfast_drills::lab::part::{Raw, WHOLE_MAX, ended, within};
 use serde::Serialize;
 use serde_json::json;
 
@@ -41,8 +40,6 @@ HOLDFAST_BIN names the program that the nodes run, else it is the one of this pr
 The store of the last part is built into this program: build it for release to measure.
 TMPDIR names the folder on the disk to measure on.";
 
-/// A part of `make bench` ends within ten minutes; what it has started ends with it.
-const WHOLE_MAX: Duration = Duration::from_secs(590);
 /// Log entries between two snapshots: often enough that some fall into each step.
 const SNAPSHOT_EVERY: u64 = 2_000;
 
@@ -157,27 +154,15 @@ fn main() -> ExitCode {
             _ => return misused(&format!("{word} is not understood, see --help")),
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("the system gives a program two threads");
     let done = if outside {
-        runtime.block_on(outside::run())
+        // It ends with its orders; who gives them waits no longer than this.
+        within(WHOLE_MAX, "free the machine", outside::run())
     } else {
         let mut plan = if quick { Plan::quick() } else { Plan::whole() };
         plan.only = only;
-        let whole = async { tokio::time::timeout(WHOLE_MAX, run(plan, raw)).await };
-        let late = |_| Err(format!("not done in {} s", WHOLE_MAX.as_secs()));
-        runtime.block_on(whole).unwrap_or_else(late)
+        within(WHOLE_MAX, "free the machine", run(plan, raw))
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("bench-day: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("bench-day", done.map(|()| true))
 }
 
 fn misused(why: &str) -> ExitCode {
@@ -186,18 +171,18 @@ fn misused(why: &str) -> ExitCode {
 }
 
 async fn run(plan: Plan, raw: Option<PathBuf>) -> Result<(), String> {
-    let mut raw = Raw::create(raw)?;
+    let mut raw = Raw::create(raw.as_deref())?;
     let wants = |part: &str| plan.only.iter().any(|only| only == part);
     let (mut steps, mut memory) = (Vec::new(), None);
     if wants("calls") || wants("memory") {
         let mut house = House::open(SNAPSHOT_EVERY).await?;
         if wants("calls") {
-            let tell = |step: &_| raw.write("step", step);
-            steps = ladder::climb(&mut house, plan.ladder, tell).await?;
+            let each = |step: &_| tell(&mut raw, "step", step);
+            steps = ladder::climb(&mut house, plan.ladder, each).await?;
         }
         if wants("memory") {
             let found = memory::measure(&mut house, plan.memory).await?;
-            raw.write("memory", &found)?;
+            tell(&mut raw, "memory", &found)?;
             memory = Some(found);
         }
     }
@@ -205,11 +190,15 @@ async fn run(plan: Plan, raw: Option<PathBuf>) -> Result<(), String> {
     if wants("pauses") {
         // Blocking, and nothing else is to run beside it.
         let costs = large::costs(plan.large);
-        raw.write("copy", &json!({ "size": plan.large, "costs": costs }))?;
+        tell(
+            &mut raw,
+            "copy",
+            &json!({ "size": plan.large, "costs": costs }),
+        )?;
         large = Some((plan.large, costs));
         for flow in &plan.flows {
             let found = pauses::run(*flow).await?;
-            raw.write("pauses", &found)?;
+            tell(&mut raw, "pauses", &found)?;
             pauses.push(found);
         }
     }
@@ -232,22 +221,7 @@ async fn run(plan: Plan, raw: Option<PathBuf>) -> Result<(), String> {
     }
 }
 
-/// The file of raw figures, if one is wanted.
-struct Raw(Option<File>);
-
-impl Raw {
-    fn create(path: Option<PathBuf>) -> Result<Raw, String> {
-        let cannot = |path: &PathBuf, e| format!("creating {}: {e}", path.display());
-        let create = |path: PathBuf| File::create(&path).map_err(|e| cannot(&path, e));
-        path.map(create).transpose().map(Raw)
-    }
-
-    /// At once, so that nothing is lost when a later part fails.
-    fn write(&mut self, kind: &str, figure: &impl Serialize) -> Result<(), String> {
-        let Some(file) = &mut self.0 else {
-            return Ok(());
-        };
-        let line = json!({ "part": "day", "kind": kind, "figures": figure });
-        writeln!(file, "{line}").map_err(|e| format!("writing a raw figure: {e}"))
-    }
+/// One figure of a kind.
+fn tell(raw: &mut Raw, kind: &str, figure: &impl Serialize) -> Result<(), String> {
+    raw.write(&json!({ "part": "day", "kind": kind, "figures": figure }))
 }

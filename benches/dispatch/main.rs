@@ -14,12 +14,11 @@ mod resp;
 mod section;
 mod stage;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use holdfast_drills::lab::figures::programs;
+use holdfast_drills::lab::part::{Raw, WHOLE_MAX, ended, within};
 
 use cases::{CASES, Case, QUICK, System};
 use stage::{Stage, Turn};
@@ -39,9 +38,6 @@ usage: bench-dispatch [--raw FILE] [--quick] [--cases one,four,announced,extreme
 
 HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.
 It needs the testbed (make asterisk).";
-
-/// A part of `make bench` ends within ten minutes; what it has started ends with it.
-const WHOLE_MAX: Duration = Duration::from_secs(590);
 
 struct Asked {
     raw: Option<PathBuf>,
@@ -106,48 +102,22 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("the system gives a program two threads");
-    let whole = async { tokio::time::timeout(WHOLE_MAX, run(&asked)).await };
-    let late = || {
-        format!(
-            "not done in {} s, ask for fewer rounds",
-            WHOLE_MAX.as_secs()
-        )
-    };
-    match runtime.block_on(whole).unwrap_or_else(|_| Err(late())) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("bench-dispatch: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    let done = within(WHOLE_MAX, "ask for fewer rounds", run(&asked));
+    ended("bench-dispatch", done)
 }
 
 /// Whether nothing happened that must never happen.
 async fn run(asked: &Asked) -> Result<bool, String> {
-    let mut raw = match &asked.raw {
-        Some(path) => {
-            let file = std::fs::File::create(path);
-            Some(file.map_err(|error| format!("--raw {}: {error}", path.display()))?)
-        }
-        None => None,
-    };
+    let mut raw = Raw::create(asked.raw.as_deref())?;
     let mut stage = Stage::open(&asked.systems, &asked.cases).await?;
     let mut turns = Vec::new();
     for case in &asked.cases {
         for round in 1..=asked.rounds {
             for system in &asked.systems {
                 let turn = stage.turn(*system, case, round).await?;
-                eprintln!("{}", section::raw(&turn));
-                if let Some(file) = &mut raw {
-                    let line = writeln!(file, "{}", section::raw(&turn));
-                    line.map_err(|error| format!("the raw figures cannot be written: {error}"))?;
-                }
+                let line = section::raw(&turn);
+                eprintln!("{line}");
+                raw.write(&line)?;
                 turns.push(turn);
             }
         }

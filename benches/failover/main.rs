@@ -11,13 +11,12 @@ mod settings;
 mod stage;
 mod writers;
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Instant;
 
-use holdfast_drills::lab::process;
+use holdfast_drills::lab::figures::node_program;
+use holdfast_drills::lab::part::{Raw, WHOLE_MAX, ended, within};
 use serde_json::Value;
 
 use etcd::Etcd;
@@ -38,8 +37,6 @@ usage: bench-failover [--raw FILE] [--quick] [--peers FOLDER] [--kills N]
 
 HOLDFAST_BIN names the program that the nodes run, else it is the one of this program's own profile.";
 
-/// A part of `make bench` ends within ten minutes; what it has started ends with it.
-const WHOLE_MAX: Duration = Duration::from_secs(590);
 /// So many kills of one system, then of the other.
 const IN_TURN: usize = 10;
 
@@ -97,14 +94,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&asked) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("bench-failover: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    ended("bench-failover", run(&asked))
 }
 
 /// Whether nothing happened that must never happen.
@@ -121,7 +111,8 @@ fn run(asked: &Asked) -> Result<bool, String> {
     let mut all = Vec::new();
     for settings in &asked.settings {
         let left = WHOLE_MAX.saturating_sub(begun.elapsed());
-        all.push(alone(left, compare(settings, &etcd, &mut raw))?);
+        let instead = "ask for fewer --kills or free the machine";
+        all.push(within(left, instead, compare(settings, &etcd, &mut raw))?);
     }
     println!("{}", section::markdown(&all, &about(&etcd)));
     let mut well = true;
@@ -138,21 +129,6 @@ fn run(asked: &Asked) -> Result<bool, String> {
     Ok(well)
 }
 
-/// In a runtime of its own: the simulated Asterisks end with it, and the next ones find their addresses free.
-fn alone<T>(left: Duration, part: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("the system gives a program two threads");
-    let late = || {
-        let seconds = WHOLE_MAX.as_secs();
-        format!("not done in {seconds} s, ask for fewer --kills or free the machine")
-    };
-    let done = runtime.block_on(async { tokio::time::timeout(left, part).await });
-    done.unwrap_or_else(|_| Err(late()))
-}
-
 /// Kills both in turn, a few times each, and lets Holdfast's leader step down.
 async fn compare(settings: &Settings, program: &Path, raw: &mut Raw) -> Result<Compared, String> {
     let mut stage = Stage::open(settings).await;
@@ -162,28 +138,26 @@ async fn compare(settings: &Settings, program: &Path, raw: &mut Raw) -> Result<C
         for _ in 0..IN_TURN.min(settings.kills - ours.kills.len()) {
             let kill = stage.kill().await?;
             let line = section::raw_kill("Holdfast", settings, ours.kills.len() + 1, &kill);
-            raw.write(&line)?;
+            tell(raw, &line)?;
             ours.kills.push(kill);
         }
         while theirs.len() < ours.kills.len() {
             let kill = etcd.kill().await?;
-            raw.write(&section::raw_kill(
-                "etcd",
-                settings,
-                theirs.len() + 1,
-                &kill,
-            ))?;
+            tell(
+                raw,
+                &section::raw_kill("etcd", settings, theirs.len() + 1, &kill),
+            )?;
             theirs.push(kill);
         }
     }
     drop(etcd);
     for round in 1..=settings.step_downs {
         let step = stage.step_down().await?;
-        raw.write(&section::raw_step_down(settings, round, &step))?;
+        tell(raw, &section::raw_step_down(settings, round, &step))?;
         ours.step_downs.push(step);
     }
     ours.callers = stage.close().await?;
-    raw.write(&section::raw_callers(settings, &ours))?;
+    tell(raw, &section::raw_callers(settings, &ours))?;
     Ok(Compared {
         settings: *settings,
         ours,
@@ -191,27 +165,10 @@ async fn compare(settings: &Settings, program: &Path, raw: &mut Raw) -> Result<C
     })
 }
 
-/// Where each figure is written as soon as it is there.
-struct Raw(Option<File>);
-
-impl Raw {
-    fn create(path: Option<&Path>) -> Result<Raw, String> {
-        let Some(path) = path else {
-            return Ok(Raw(None));
-        };
-        let file = File::create(path);
-        let file = file.map_err(|error| format!("--raw {}: {error}", path.display()))?;
-        Ok(Raw(Some(file)))
-    }
-
-    fn write(&mut self, line: &Value) -> Result<(), String> {
-        eprintln!("{line}");
-        let Some(file) = &mut self.0 else {
-            return Ok(());
-        };
-        let written = writeln!(file, "{line}");
-        written.map_err(|error| format!("the raw figures cannot be written: {error}"))
-    }
+/// Each figure as soon as it is there.
+fn tell(raw: &mut Raw, line: &Value) -> Result<(), String> {
+    eprintln!("{line}");
+    raw.write(line)
 }
 
 /// The folder of get-peers.sh, in the cache that is named or used by default.
@@ -230,18 +187,9 @@ fn peers(asked: &Asked) -> Result<PathBuf, String> {
 
 /// Which programs were compared.
 fn about(etcd: &Path) -> String {
-    let binary = process::binary();
-    let version = Command::new(&binary).arg("--version").output();
-    let version = version.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
-    let profile = binary.parent().and_then(|folder| folder.file_name());
     format!(
-        "{}, built as `{}`; {}, three members of each on one machine.",
-        version
-            .unwrap_or_default()
-            .lines()
-            .next()
-            .unwrap_or("holdfast"),
-        profile.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        "{}; {}, three members of each on one machine.",
+        node_program(),
         Etcd::version(etcd)
     )
 }

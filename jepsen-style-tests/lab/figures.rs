@@ -1,5 +1,6 @@
 //! What programs that measure have in common: the nearest rank, the load of the machine, which
-//! programs were compared, and the machine's clock, by which the Asterisks stamp their events. What is measured, and how it is told, is theirs.
+//! programs were compared, and the machine's clock, by which the Asterisks stamp their events. What is
+//! measured, and how it is told, is theirs.
 
 use std::path::Path;
 use std::process::Command;
@@ -32,10 +33,15 @@ pub async fn programs(beside: &str) -> String {
     let asterisk = super::testbed().await;
     let asterisk = asterisk.map(|folder| folder.join("bin/asterisk"));
     let asterisk = asterisk.map_or("Asterisk".to_owned(), |program| version(&program, "-V"));
+    format!("{asterisk}{beside}; {}.", node_program())
+}
+
+/// The program that the nodes run, and how it was built.
+pub fn node_program() -> String {
     let binary = process::binary();
     let profile = binary.parent().and_then(|folder| folder.file_name());
     format!(
-        "{asterisk}{beside}; {}, built as `{}`.",
+        "{}, built as `{}`",
         version(&binary, "--version"),
         profile.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     )

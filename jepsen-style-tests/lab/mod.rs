@@ -19,6 +19,7 @@ pub mod moments;
 pub mod node_conf;
 pub mod oracle;
 mod oracle_book;
+pub mod part;
 pub mod place;
 pub mod proc;
 pub mod process;
