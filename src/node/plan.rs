@@ -439,6 +439,9 @@ fn dial(
                 attempt,
                 agent,
             },
+            // The caller's return says the same. Said before it, the agent would be free while this
+            // caller cannot be offered yet, and the next in line would overtake.
+            Some(LegState::Ended(FailCause::NoAnswer)) if have.place == Place::Dialplan => continue,
             Some(LegState::Ended(cause)) => Command::OfferFail {
                 call,
                 attempt,

@@ -498,10 +498,19 @@ fn by_dialplan_the_caller_is_continued_once_and_joins_again_when_back() {
         proposed(&want, &answered)[..],
         [Command::OfferAnswer { .. }]
     ));
+    let mut rejected = have.clone();
+    rejected.observe(&dial("BUSY"));
+    assert!(matches!(
+        proposed(&want, &rejected)[..],
+        [Command::OfferFail { .. }]
+    ));
+    // The agent is not free before this caller can be offered again, or the next one would overtake.
+    have.observe(&dial("NOANSWER"));
+    assert_eq!(proposed(&want, &have), []);
     have.observe(&about(
         "StasisStart",
         "a-1.1",
-        r#","args":["again","BUSY"]"#,
+        r#","args":["again","NOANSWER"]"#,
     ));
     assert_eq!(have.place, Place::Stasis);
     assert_eq!(
