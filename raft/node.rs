@@ -115,6 +115,7 @@ impl<M: Machine> Node<M> {
         let links = Arc::new(links);
         let network = Network {
             links: links.clone(),
+            durable: view.durable(),
         };
         let core = Core::new(
             id,
@@ -303,6 +304,7 @@ pub(crate) fn open_stores<M: Machine>(
         dir: dir.join("log"),
         segment_bytes: config.segment_bytes,
         faults: config.faults.clone(),
+        id: identity.id(),
         origin,
         fatal: fatal.clone(),
     };

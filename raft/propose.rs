@@ -263,8 +263,8 @@ impl<M: Machine> Node<M> {
     }
 
     /// The log index that holds everything acknowledged so far, confirmed by a quorum; `None`
-    /// unless this node leads, and has taken office in this life: openraft puts a restarted leader back
-    /// into its old term, where it knows no longer what it had committed.
+    /// unless this node leads and has applied an entry of its own term: before, a new leader does not know
+    /// what of earlier terms is committed.
     pub async fn read_index(&self) -> Option<u64> {
         let term = self.core.metrics().borrow().current_term;
         if self.opened.load(Ordering::Acquire) != term {

@@ -283,6 +283,7 @@ fn open_log(world: &World, store: &Path) -> Result<(LogStore, LogView), StartErr
         dir: store.join("log"),
         segment_bytes: Config::default().segment_bytes,
         faults: Faults::default(),
+        id: 0,
         origin: 0,
         fatal: watch::Sender::new(None),
     };

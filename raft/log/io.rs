@@ -16,6 +16,7 @@ use openraft::storage::LogFlushed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::durable::Durable;
 use super::index::Index;
 use super::segment::{self, HEADER_LEN};
 use super::vote::{self, Hard};
@@ -38,7 +39,8 @@ pub enum Op {
     Append {
         first: u64,
         entries: Vec<Vec<u8>>,
-        done: LogFlushed<Types>,
+        /// Told when they are on the disk; `None` where nobody waits for that here.
+        done: Option<LogFlushed<Types>>,
     },
     Vote {
         vote: Vote,
@@ -95,6 +97,7 @@ pub struct Writer {
     pub active: Option<Active>,
     pub next_number: u64,
     pub index: Arc<Mutex<Index>>,
+    pub durable: Durable,
     pub gauges: Arc<Gauges>,
     pub segment_bytes: u64,
     pub faults: Faults,
@@ -173,7 +176,7 @@ impl Writer {
         &mut self,
         first: u64,
         mut entries: Vec<Vec<u8>>,
-        done: LogFlushed<Types>,
+        done: Option<LogFlushed<Types>>,
         waiting: &mut VecDeque<Op>,
     ) {
         let mut bytes: usize = entries.iter().map(Vec::len).sum();
@@ -195,7 +198,7 @@ impl Writer {
             dones.push(done);
         }
         let result = self.guard(Work::Put(first, &entries)).await;
-        for done in dones {
+        for done in dones.into_iter().flatten() {
             let copy = match &result {
                 Ok(()) => Ok(()),
                 Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
@@ -219,6 +222,7 @@ impl Writer {
         };
         if let Err(e) = &result {
             self.poisoned = true;
+            self.durable.broke();
             let why = format!("cannot {what} in {}: {e}", self.dir.display());
             tracing::error!("{why}");
             self.fatal.send_if_modified(|old| {
@@ -242,7 +246,11 @@ impl Writer {
         {
             self.open_segment().await?;
         }
-        self.write_block(None, first, entries).await
+        self.write_block(None, first, entries).await?;
+        if let Some(more) = (entries.len() as u64).checked_sub(1) {
+            self.durable.reached_at_least(first + more);
+        }
+        Ok(())
     }
 
     /// Writes one block and makes it durable.
@@ -335,6 +343,7 @@ impl Writer {
     /// of it; what it voids stays in the file until the segment is purged.
     async fn truncate(&mut self, since: u64) -> io::Result<()> {
         lock(&self.index).truncate_places(since);
+        self.durable.reached(since.saturating_sub(1));
         if self.active.is_none() {
             self.open_segment().await?;
         }
@@ -353,6 +362,7 @@ impl Writer {
             ..self.hard
         })
         .await?;
+        self.durable.reached_at_least(upto.index);
         if empty {
             // What is appended next need not follow on what the open segment holds.
             self.active = None;

@@ -1,10 +1,11 @@
 //! The log and the vote on disk, as openraft wants them: [`LogStore`].
 //!
-//! Appends return once the entries are in memory and are confirmed once they are durable; reads of
-//! the newest entries never touch the disk. One thread owns all writes (`io`), the format and its
-//! damages are in `segment`, what is in memory in `index`, how entries are read back in `stretch`, the vote
-//! in `vote`.
+//! Appends return once the entries are in memory. A follower's are confirmed once they are durable, a
+//! leader's at once, and then it is their commit that waits for the disk (`durable`). Reads of the newest
+//! entries never touch the disk. One thread owns all writes (`io`), the format and its damages are in
+//! `segment`, what is in memory in `index`, how entries are read back in `stretch`, the vote in `vote`.
 
+pub(crate) mod durable;
 mod index;
 mod io;
 pub(crate) mod segment;
@@ -26,6 +27,7 @@ use crate::disk::{Disk, create_dir, io_at};
 use crate::error::REPLACE_ME;
 use crate::types::{Entry, LogId, NodeId, StorageError, Types, Vote};
 use crate::{Faults, StartError, World, codec};
+use durable::{Durable, DurableView};
 use index::{Found, Index};
 use io::{Active, Gauges, Op, Writer, lock};
 use segment::Fact;
@@ -45,7 +47,9 @@ pub struct LogStore {
     vote: Option<Vote>,
     committed: Option<LogId>,
     ops: mpsc::Sender<Op>,
+    durable: DurableView,
     gauges: Arc<Gauges>,
+    id: NodeId,
     origin: u64,
     own_batches: Arc<AtomicU64>,
 }
@@ -55,6 +59,7 @@ pub struct LogStore {
 pub struct LogView {
     gauges: Arc<Gauges>,
     ops: mpsc::Sender<Op>,
+    durable: DurableView,
     own_batches: Arc<AtomicU64>,
 }
 
@@ -72,6 +77,11 @@ impl LogView {
     /// Last committed log id that the core told.
     pub fn committed(&self) -> Option<LogId> {
         *lock(&self.gauges.known_committed)
+    }
+
+    /// How far the log is on the disk.
+    pub fn durable(&self) -> DurableView {
+        self.durable.clone()
     }
 
     /// Highest `seq` among this process's batches that ever reached the log.
@@ -95,6 +105,8 @@ pub struct Options {
     pub dir: PathBuf,
     pub segment_bytes: u64,
     pub faults: Faults,
+    /// This node.
+    pub id: NodeId,
     /// Random number of this process, see [`crate::types::Batch::origin`].
     pub origin: u64,
     /// Where the first error of the disk is told.
@@ -130,6 +142,9 @@ impl LogStore {
         *lock(&gauges.known_committed) = loaded.committed;
         let index = Arc::new(Mutex::new(loaded.index));
         let (ops, inbox) = mpsc::channel(OPS);
+        let last = lock(&index).last.or(loaded.hard.purged);
+        let durable = Durable::new(last.map_or(0, |l| l.index));
+        let watch = durable.watch();
         let writer = Writer {
             world: world.clone(),
             dir: dir.clone(),
@@ -137,6 +152,7 @@ impl LogStore {
             active: loaded.active,
             next_number: loaded.next_number,
             index: index.clone(),
+            durable,
             gauges: gauges.clone(),
             segment_bytes: options.segment_bytes,
             faults: options.faults,
@@ -148,15 +164,18 @@ impl LogStore {
         let view = LogView {
             gauges: gauges.clone(),
             ops: ops.clone(),
+            durable: watch.clone(),
             own_batches: own_batches.clone(),
         };
         let store = LogStore {
             world,
             index,
-            vote: hard.vote,
+            vote: hard.vote.map(|vote| out_of_office(vote, options.id)),
             committed: loaded.committed,
             ops,
+            durable: watch,
             gauges,
+            id: options.id,
             origin: options.origin,
             own_batches,
         };
@@ -238,6 +257,16 @@ impl LogStore {
         }
         all.extend(entries);
         Ok(all)
+    }
+}
+
+/// A leader that was restarted has to be elected anew. openraft would put it back into its old term, and
+/// there it could give the index of an entry that it had sent, and lost before it was on its disk, to
+/// another one: two entries of one term and one index, which no node could tell apart.
+fn out_of_office(vote: Vote, id: NodeId) -> Vote {
+    match vote.leader_id.node_id == id {
+        true => Vote::new(vote.leader_id.term, id),
+        false => vote,
     }
 }
 
@@ -462,6 +491,10 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        if let Some(committed) = committed {
+            let durable = self.durable.upto(committed.index).await;
+            durable.map_err(|e| StorageIOError::<NodeId>::write_logs(AnyError::new(&e)))?;
+        }
         // Travels with the next block: it is a hint for a faster start, not a promise.
         self.committed = committed;
         *lock(&self.gauges.committed) = committed;
@@ -484,9 +517,11 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let mut encoded = Vec::new();
         let mut first = None;
+        let mut leads = false;
         {
             let mut index = lock(&self.index);
             for entry in entries {
+                leads = self.leads(&entry.log_id);
                 let bytes = codec::encode(&entry)
                     .map_err(|e| StorageIOError::<NodeId>::write_logs(AnyError::new(&e)))?;
                 if let EntryPayload::Normal(batch) = &entry.payload
@@ -499,15 +534,22 @@ impl RaftLogStorage<Types> for LogStore {
                 encoded.push(bytes);
             }
         }
+        let (now, later) = match leads {
+            true => (Some(callback), None),
+            false => (None, Some(callback)),
+        };
         let op = Op::Append {
             first: first.unwrap_or(0),
             entries: encoded,
-            done: callback,
+            done: later,
         };
         self.ops
             .send(op)
             .await
             .map_err(|_| StorageIOError::write_logs(AnyError::error("the log is closed")))?;
+        if let Some(now) = now {
+            now.log_io_completed(Ok(()));
+        }
         Ok(())
     }
 
@@ -535,6 +577,17 @@ impl RaftLogStorage<Types> for LogStore {
 }
 
 impl LogStore {
+    /// Whether it is this node that leads in the term of this entry, and so the one who made it. An entry
+    /// of its own that comes back from another leader is appended under that one's vote.
+    fn leads(&self, entry: &LogId) -> bool {
+        self.vote.is_some_and(|vote| {
+            vote.committed
+                && vote.leader_id.node_id == self.id
+                && entry.leader_id.node_id == self.id
+                && entry.leader_id.term == vote.leader_id.term
+        })
+    }
+
     /// Log id of the entry at `at`, which is on disk, or the purged one.
     async fn read_before(&self, at: u64) -> Result<Option<LogId>, StorageError> {
         let entries = self.read(at, at + 1, usize::MAX).await?;

@@ -21,6 +21,7 @@ fn options(dir: &Path, segment_bytes: u64) -> Options {
         dir: dir.into(),
         segment_bytes,
         faults: Faults::default(),
+        id: 1,
         origin: 7,
         fatal: watch::Sender::new(None),
     }
@@ -100,6 +101,75 @@ impl StoreBuilder<Types, LogStore, Applier<Counter>, TempDir> for Builder {
 fn openrafts_own_storage_suite_passes_on_disk() {
     // The suite makes its own runtime per case.
     Suite::test_all(Builder).unwrap();
+}
+
+/// One thread and virtual time, so that it is certain what comes first.
+fn slow(dir: &Path) -> (LogStore, LogView) {
+    let world = World {
+        threads: false,
+        ..World::default()
+    };
+    let options = Options {
+        world,
+        ..options(dir, 1 << 20)
+    };
+    let faults = options.faults.clone();
+    let opened = LogStore::open(options, true).unwrap();
+    faults.slow_fsync(std::time::Duration::from_secs(1));
+    opened
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_appends_is_confirmed_at_once_and_committed_when_it_is_on_its_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, view) = slow(dir.path());
+    log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
+    log.blocking_append([entry(3, 0, 40), entry(3, 1, 40)])
+        .await
+        .unwrap();
+    assert_eq!(view.durable().now(), 0, "the others may have it");
+    log.save_committed(Some(id(3, 1))).await.unwrap();
+    assert_eq!(view.durable().now(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_leader_sends_is_confirmed_when_it_is_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, view) = slow(dir.path());
+    log.save_vote(&Vote::new_committed(4, 2)).await.unwrap();
+    // Of a term in which this node led: it comes back from the one who leads now.
+    log.blocking_append([entry(3, 0, 40), entry(3, 1, 40)])
+        .await
+        .unwrap();
+    assert_eq!(view.durable().now(), 1);
+    log.truncate(id(3, 1)).await.unwrap();
+    assert_eq!(view.durable().now(), 0);
+}
+
+#[tokio::test]
+async fn what_a_leader_cannot_write_is_never_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path(), 1 << 20);
+    let faults = options.faults.clone();
+    let (mut log, _view) = LogStore::open(options, true).unwrap();
+    log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
+    log.blocking_append([entry(3, 0, 40)]).await.unwrap();
+    log.save_committed(Some(id(3, 0))).await.unwrap();
+    faults.fail_fsync();
+    log.blocking_append([entry(3, 1, 40)]).await.unwrap();
+    assert!(log.save_committed(Some(id(3, 1))).await.is_err());
+}
+
+/// In its old term it could make another entry of the same index, beside one that it sent and lost.
+#[tokio::test]
+async fn a_leader_that_restarts_is_out_of_office_until_it_is_elected_in_a_new_term() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, view) = open(dir.path()).unwrap();
+    log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
+    view.stop().await;
+    let (mut log, _view) = open(dir.path()).unwrap();
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 1)));
+    log.save_vote(&Vote::new(4, 1)).await.unwrap();
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::transport::{Call, CallError, Wire};
 use super::wire::{self, Chunk, Head, Kind};
+use crate::log::durable::DurableView;
 use crate::types::{NodeId, Types};
 use crate::{Faults, Member, Secret};
 
@@ -168,6 +169,8 @@ impl Links {
 #[derive(Clone)]
 pub struct Network {
     pub links: Arc<Links>,
+    /// How far this node's own log is on the disk.
+    pub durable: DurableView,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -176,6 +179,7 @@ impl RaftNetworkFactory<Types> for Network {
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
         Link {
             links: self.links.clone(),
+            durable: self.durable.clone(),
             target,
             member: node.clone(),
         }
@@ -186,6 +190,7 @@ impl RaftNetworkFactory<Types> for Network {
 /// vote and each read, so the connections are pooled below.
 pub struct Link {
     links: Arc<Links>,
+    durable: DurableView,
     target: NodeId,
     member: Member,
 }
@@ -213,17 +218,23 @@ impl Link {
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(e)) => Err(RPCError::RemoteError(RemoteError::new(self.target, e))),
-            Err(CallError::Late) => Err(RPCError::Timeout(Timeout {
-                action,
-                id: self.links.id,
-                target: self.target,
-                timeout: deadline,
-            })),
+            Err(CallError::Late) => Err(RPCError::Timeout(self.late(action, deadline))),
             Err(e @ CallError::Lost(_)) if kind == Kind::Snapshot => {
                 Err(RPCError::Network(NetworkError::new(&e)))
             }
             // With any other error openraft would try again at once, without end.
             Err(e) => Err(RPCError::Unreachable(Unreachable::new(&e))),
+        }
+    }
+}
+
+impl Link {
+    fn late(&self, action: RPCTypes, timeout: Duration) -> Timeout<NodeId> {
+        Timeout {
+            action,
+            id: self.links.id,
+            target: self.target,
+            timeout,
         }
     }
 }
@@ -237,6 +248,13 @@ impl RaftNetwork<Types> for Link {
         let sent = Instant::now();
         let term = rpc.vote.leader_id.term;
         let deadline = option.hard_ttl();
+        // The others apply what is committed, so they are not told of it before it is.
+        let committed = rpc.leader_commit.map_or(0, |l| l.index);
+        let late = || RPCError::Timeout(self.late(RPCTypes::AppendEntries, deadline));
+        let durable = tokio::time::timeout(deadline, self.durable.upto(committed)).await;
+        let durable = durable.map_err(|_| late())?;
+        durable.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
+        let deadline = deadline.saturating_sub(sent.elapsed());
         let answer = self
             .call(Kind::Append, RPCTypes::AppendEntries, &rpc, deadline)
             .await?;

@@ -33,3 +33,36 @@ async fn three_simulated_nodes_elect_commit_lose_power_and_recover() {
     assert!(cluster.alive().all(|(_, n)| n.status().health.healthy));
     println!("{:?} took {:?}", virtual_begun.elapsed(), begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_disks_of_leader_and_follower_write_at_the_same_time_and_nobody_applies_before() {
+    let mut cluster = Virtual::plan(3, |_| {});
+    for i in 0..3 {
+        cluster.up(i).await;
+    }
+    let leader = cluster.acting().await;
+    cluster.add(leader, 0).await;
+    let has = |node: &Node, number| node.read(|m| m.seen.contains_key(&number));
+    eventually("all are even", || cluster.alive().all(|(_, n)| has(n, 0))).await;
+    let (slow, slower) = (Duration::from_millis(100), Duration::from_millis(150));
+    for (i, disk) in cluster.disks.iter().enumerate() {
+        let takes = if i == leader { slower } else { slow };
+        disk.sync_takes(takes, takes);
+    }
+    let begun = tokio::time::Instant::now();
+    let applied = cluster.alive().map(|(_, node)| async move {
+        while !has(node, 1) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        begun.elapsed()
+    });
+    let applied = futures_util::future::join_all(applied);
+    let ((), applied) = tokio::join!(cluster.add(leader, 1), applied);
+    for took in applied {
+        assert!(
+            took >= slower,
+            "applied after {took:?}, the leader's disk writes {slower:?}"
+        );
+        assert!(took < slow + slower, "{took:?}: one behind the other");
+    }
+}
