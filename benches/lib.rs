@@ -4,6 +4,8 @@
 //! It holds no clock and counts nothing: `core/` measures time, `tests/costs.rs` instructions and
 //! `tests/allocations.rs` what is taken from the heap.
 
+use std::cell::Cell;
+
 use holdfast_acd::command::{CallerJoin, DeviceState, EndedBy, JoinOptions, LeaveReason};
 use holdfast_acd::settings::{AgentSettings, Announce, MemberSettings, QueueSettings, Strategy};
 use holdfast_acd::*;
@@ -86,6 +88,8 @@ pub struct House {
     talks: Vec<Option<(CallId, Attempt)>>,
     asked: Option<CallId>,
     events: Vec<Event>,
+    /// The last number drawn for strategy `random`.
+    drawn: Cell<u64>,
     /// All commands so far, for who wants to have them applied elsewhere.
     written: Option<Vec<Command>>,
 }
@@ -114,6 +118,7 @@ impl House {
             talks: vec![None; size.agents],
             asked: None,
             events: Vec::new(),
+            drawn: Cell::new(0),
             written,
         };
         house.apply(&Command::PbxUp {
@@ -218,7 +223,19 @@ impl House {
 
     /// The decisions that can be made now, at most so many.
     pub fn decide(&self, most: usize) -> Vec<Command> {
-        distribute(&self.state, most, &mut |below| below / 2)
+        distribute(&self.state, most, &mut |below| self.draw(below))
+    }
+
+    /// The same numbers in each run, and each time another one: the product draws so. Who always drew
+    /// the middle one would draw somebody who was given away, all through a pass. Knuth's generator; its
+    /// high bits are the good ones.
+    fn draw(&self, below: u64) -> u64 {
+        let drawn = self.drawn.get();
+        let drawn = drawn
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.drawn.set(drawn);
+        (drawn >> 33) % below.max(1)
     }
 
     fn end_talk_of(&mut self, agent: usize) {

@@ -127,7 +127,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::disk::Files;
+    use crate::disk::{Files, PIECE};
+    use crate::sim::{OpKind, SimDisk};
 
     #[test]
     fn every_flipped_bit_and_every_cut_of_a_snapshot_is_found() {
@@ -175,5 +176,23 @@ mod tests {
         assert_eq!(at(dir.path()), 10);
         fs::write(dir.path().join("1-10.snap"), b"HFSN").unwrap();
         assert_eq!(at(dir.path()), 2);
+    }
+
+    /// A sync of the log on the same disk would else wait for all of it.
+    #[test]
+    fn a_large_snapshot_is_synced_piece_by_piece() {
+        let (sim, dir) = (SimDisk::new(1), Path::new("/snapshots"));
+        let disk = sim.boot();
+        disk.make_dir(dir).unwrap();
+        sim.record();
+        let packed: Vec<u8> = (0..PIECE * 2 + 1).map(|at| (at / 1000) as u8).collect();
+        save(&*disk, dir, &SnapshotMeta::default(), &packed).unwrap();
+        let done: Vec<OpKind> = sim.recorded().into_iter().map(|(kind, _)| kind).collect();
+        use OpKind::{Create, Rename, Sync, SyncDir, Write};
+        let wanted = [
+            Create, Write, Sync, Write, Sync, Write, Sync, Rename, SyncDir,
+        ];
+        assert_eq!(done, wanted);
+        assert_eq!(disk.read(&dir.join("0-0.snap")).unwrap(), packed);
     }
 }

@@ -79,11 +79,22 @@ pub fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(parent(dir))
 }
 
+/// So much of a large file is written between two syncs of it. A sync of the log waits for what the disk
+/// has at hand, so it must not be handed all of a large snapshot at once.
+pub const PIECE: usize = 1024 * 1024;
+
 /// Replaces a file as a whole: after a crash it has the old content or the new one.
 pub fn write_atomic(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = path.with_extension("tmp");
     let file = disk.create(&tmp, true)?;
-    file.write_at(bytes, 0)?;
+    let mut at = 0;
+    for piece in bytes.chunks(PIECE) {
+        if at > 0 {
+            file.sync()?;
+        }
+        file.write_at(piece, at)?;
+        at += piece.len() as u64;
+    }
     file.sync()?;
     drop(file);
     disk.rename(&tmp, path)?;

@@ -119,9 +119,11 @@ impl<'a> Pass<'a> {
     ) -> Option<Command> {
         let call = self.state.calls.get(&place.call)?;
         let entry = &self.state.index.queues.get(&queue.name)?.steps[step];
-        let agents = self.choose(queue, step, entry, random);
-        let cursor = self.cursors.entry((&queue.name, step)).or_default();
+        let key = (&queue.name, step);
+        let mut cursor = self.cursors.get(&key).copied().unwrap_or_default();
+        let agents = self.choose(queue, step, entry, &mut cursor, random);
         cursor.call = Some(place);
+        self.cursors.insert(key, cursor);
         self.taken.extend(agents.iter().copied());
         if let [agent] = agents.as_slice() {
             self.last_rung.insert(&queue.name, agent);
@@ -143,10 +145,10 @@ impl<'a> Pass<'a> {
         queue: &Queue,
         step: usize,
         entry: &'a StepIndex,
+        cursor: &mut Cursor<'a>,
         random: &mut dyn FnMut(u64) -> u64,
     ) -> Vec<&'a AgentId> {
-        let cursor = self.cursors.get(&(&queue.name, step));
-        let Some(first) = cursor.and_then(|cursor| cursor.rank) else {
+        let Some(first) = cursor.rank else {
             return Vec::new();
         };
         let left = |rank: &&Rank| !self.taken.contains(&rank.agent);
@@ -159,10 +161,12 @@ impl<'a> Pass<'a> {
             .and_then(|step| step.strategy)
             .unwrap_or(queue.settings.strategy)
         {
-            Strategy::RingAll => equals
-                .take(OFFER_AGENTS_MAX)
-                .map(|rank| &rank.agent)
-                .collect(),
+            Strategy::RingAll => {
+                let all: Vec<&Rank> = equals.take(OFFER_AGENTS_MAX).collect();
+                // All before the last one are given away, so nobody need look at them again.
+                cursor.rank = all.last().copied();
+                all.into_iter().map(|rank| &rank.agent).collect()
+            }
             Strategy::Random => {
                 if let Some(agent) = self.draw(entry, first.penalty, random) {
                     return vec![agent];
