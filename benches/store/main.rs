@@ -30,6 +30,10 @@ use measure::Plan;
 use section::Run;
 use servers::{Servers, System};
 
+/// As in the binary `holdfast`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bytes of a value.
 const VALUE: usize = 300;
 /// All values together are the state of which Holdfast makes snapshots.
