@@ -1,6 +1,6 @@
 //! The batcher: everything that reaches the leader while one entry is being written travels in the
-//! next. openraft 0.9 waits for the disk once per entry, in the loop that also sends heartbeats, so
-//! without this a leader with many writers and a slow disk is deposed by its own load.
+//! next. openraft 0.9 makes an entry of each command, and each costs two messages to every follower and a
+//! turn of the loop that also sends heartbeats.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use crate::{Machine, codec, fence};
 
 /// Groups in one entry.
 const GROUPS: usize = 256;
-/// Entries in flight: one being written, one being replicated.
-const IN_FLIGHT: usize = 2;
+/// Entries in flight. openraft sends a follower one message at a time, so a second entry would only wait for
+/// the first, and hold fewer commands than if it had waited here.
+const IN_FLIGHT: usize = 1;
 /// What an item costs beside its command, at most.
 const ITEM_OVERHEAD: usize = 20;
 
