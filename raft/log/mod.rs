@@ -2,17 +2,18 @@
 //!
 //! Appends return once the entries are in memory. A follower's are confirmed once they are durable, a
 //! leader's at once, and then it is their commit that waits for the disk (`durable`). Reads of the newest
-//! entries never touch the disk. One thread owns all writes (`io`), the format and its damages are in
-//! `segment`, what is in memory in `index`, how entries are read back in `stretch`, the vote in `vote`.
+//! entries never touch the disk. What lies there at the start is read by `load`. One thread owns all writes
+//! (`io`), the format and its damages are in `segment`, what is in memory in `index`, how entries are read
+//! back in `stretch`, the vote in `vote`.
 
 pub(crate) mod durable;
 mod index;
 mod io;
+mod load;
 pub(crate) mod segment;
 mod stretch;
 pub(crate) mod vote;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
@@ -29,9 +30,9 @@ use crate::types::{Entry, LogId, NodeId, StorageError, Types, Vote};
 use crate::{Faults, StartError, World, codec};
 use durable::{Durable, DurableView};
 use index::{Found, Index};
-use io::{Active, Gauges, Op, Writer, lock};
-use segment::Fact;
-use stretch::{Stretch, read_entry};
+use io::{Gauges, Op, Writer, lock};
+use load::{list, load};
+use stretch::Stretch;
 use vote::Hard;
 
 /// Requests that wait for the writing thread; the core waits when there are more.
@@ -270,157 +271,6 @@ fn out_of_office(vote: Vote, id: NodeId) -> Vote {
     }
 }
 
-/// All segments by number.
-fn list(disk: &dyn Disk, dir: &Path) -> Result<BTreeMap<u64, PathBuf>, StartError> {
-    let mut segments = BTreeMap::new();
-    for path in disk.list(dir).map_err(io_at("cannot list", dir))? {
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
-        if let Some(number) = segment::number_of_name(name) {
-            segments.insert(number, path);
-        }
-    }
-    Ok(segments)
-}
-
-struct Loaded {
-    hard: Hard,
-    index: Index,
-    active: Option<Active>,
-    next_number: u64,
-    committed: Option<LogId>,
-    bytes: u64,
-}
-
-/// Reads and checks everything, cuts a torn tail, removes what is purged. What it then holds is
-/// durable, also if the run before was killed, or failed to sync, behind a write.
-fn load(
-    disk: &dyn Disk,
-    dir: &Path,
-    segments: &BTreeMap<u64, PathBuf>,
-    mut hard: Hard,
-) -> Result<Loaded, StartError> {
-    let mut committed = None;
-    let mut index = Index::purged_to(hard.purged);
-    let newest = segments.keys().last().copied();
-    let mut active = None;
-    let mut next_number = newest.map_or(0, |n| n + 1);
-    let mut expected = segments.keys().next().copied();
-    for (&number, path) in segments {
-        let damaged = |offset: u64, what: String| StartError::Damaged {
-            file: path.clone(),
-            offset,
-            what,
-            todo: REPLACE_ME,
-        };
-        if expected != Some(number) {
-            return Err(damaged(0, "the segment before this one is missing".into()));
-        }
-        expected = Some(number + 1);
-        let bytes = disk.read(path).map_err(io_at("cannot read", path))?;
-        let is_newest = newest == Some(number);
-        let Some(scan) = segment::scan(path, &bytes, number, is_newest)? else {
-            disk.remove(path).map_err(io_at("cannot remove", path))?;
-            disk.sync_dir(dir).map_err(io_at("cannot sync", dir))?;
-            // Its number is used again, for there must be no gap.
-            next_number = number;
-            continue;
-        };
-        let file = disk.open(path).map_err(io_at("cannot open", path))?;
-        if scan.good_len < bytes.len() as u64 {
-            let torn = &bytes[scan.good_len as usize..];
-            // Zeros are room that nothing was written into.
-            if torn.iter().any(|b| *b != 0) {
-                let (file, bytes) = (path.display(), torn.len());
-                tracing::warn!(%file, bytes, "cut the torn tail of the log");
-            }
-            file.set_len(scan.good_len)
-                .map_err(io_at("cannot cut", path))?;
-        }
-        if is_newest {
-            // The last block may be in the system's memory alone: written by a run that was killed
-            // before its sync, or whose sync failed, after which a sync alone does nothing.
-            let tail = &bytes[scan.last_block as usize..scan.good_len as usize];
-            let written = file.write_at(tail, scan.last_block);
-            written.map_err(io_at("cannot write", path))?;
-            file.sync().map_err(io_at("cannot sync", path))?;
-        }
-        committed = committed.max(scan.committed);
-        index.opened(number, path.clone());
-        for fact in scan.facts {
-            match fact {
-                Fact::Void(since) => {
-                    let since = since.max(purged_at(&hard).map_or(0, |p| p + 1));
-                    let unknown = index.truncate(since);
-                    if let Some(before) = unknown
-                        && let Found::OnDisk(path, place) = index.find(before)
-                    {
-                        let entry = read_entry(disk, before, path, place);
-                        let entry = entry.map_err(|what| damaged(place.offset, what))?;
-                        index.last = Some(entry.log_id);
-                    }
-                    index.truncate_places(since);
-                }
-                Fact::Entry(_, entry) if Some(entry.log_id.index) <= purged_at(&hard) => {}
-                Fact::Entry(place, entry) => {
-                    let at = entry.log_id.index;
-                    let n = index.last.map_or(0, |last| last.index + 1);
-                    if n != at {
-                        return Err(damaged(
-                            place.offset,
-                            format!("entry {at} where {n} belongs"),
-                        ));
-                    }
-                    // In this order: only what is durable may leave the memory again.
-                    index.written(number, at, &[place]);
-                    index.push(entry, place.len as usize);
-                }
-            }
-        }
-        active = is_newest.then_some(Active {
-            file,
-            number,
-            len: scan.good_len,
-            room: scan.good_len,
-        });
-    }
-    if let Some(number) = hard.newest.filter(|n| *n >= next_number) {
-        return Err(StartError::Damaged {
-            file: dir.join(segment::file_name(number)),
-            offset: 0,
-            what: "the file is missing or empty".into(),
-            todo: REPLACE_ME,
-        });
-    }
-    if let Some(purged) = hard.purged {
-        let (gone, empty) = index.purge_places(purged.index);
-        if empty && hard.newest.is_some() {
-            hard.newest = None;
-            let written = vote::write(disk, dir, &hard);
-            written.map_err(io_at("cannot write", &vote::path(dir)))?;
-        }
-        remove_all(disk, dir, &gone).map_err(io_at("cannot remove segments of", dir))?;
-        if empty {
-            active = None;
-        }
-    }
-    let committed = committed.min(index.last);
-    let mut bytes = 0;
-    for path in index.paths() {
-        bytes += disk.len(path).map_err(io_at("cannot read", path))?;
-    }
-    Ok(Loaded {
-        hard,
-        index,
-        active,
-        next_number,
-        committed,
-        bytes,
-    })
-}
-
 /// Removes segments, oldest first, each durably before the next: what is left after a crash must
 /// have no gap.
 fn remove_all(disk: &dyn Disk, dir: &Path, oldest_first: &[PathBuf]) -> std::io::Result<()> {
@@ -429,10 +279,6 @@ fn remove_all(disk: &dyn Disk, dir: &Path, oldest_first: &[PathBuf]) -> std::io:
         disk.sync_dir(dir)?;
     }
     Ok(())
-}
-
-fn purged_at(hard: &Hard) -> Option<u64> {
-    hard.purged.map(|p| p.index)
 }
 
 impl RaftLogReader<Types> for LogStore {
