@@ -1,9 +1,9 @@
 //! The leader fence: when this node may act as leader.
 //!
-//! openraft 0.9 leaves a leader in office for ever when it is cut off. So a leader counts as acting only after an entry of its own, of this term and this
-//! process, was applied, and while a quorum accepted appends that were sent within the lease. The
-//! age of an acknowledgement is counted from the sending here, not from openraft's metrics, which
-//! stand still when the core waits for a disk.
+//! openraft 0.9 leaves a leader in office for ever when it is cut off. So a leader counts as acting only
+//! after an entry of its own, of this term and this process, was applied, and while a quorum accepted
+//! appends that were sent within the lease. The age of an acknowledgement is counted from the sending here,
+//! not from openraft's metrics, which stand still when the core waits for a disk.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -226,9 +226,7 @@ impl Link {
             Err(e) => Err(RPCError::Unreachable(Unreachable::new(&e))),
         }
     }
-}
 
-impl Link {
     fn late(&self, action: RPCTypes, timeout: Duration) -> Timeout<NodeId> {
         Timeout {
             action,
@@ -250,9 +248,9 @@ impl RaftNetwork<Types> for Link {
         let deadline = option.hard_ttl();
         // The others apply what is committed, so they are not told of it before it is.
         let committed = rpc.leader_commit.map_or(0, |l| l.index);
-        let late = || RPCError::Timeout(self.late(RPCTypes::AppendEntries, deadline));
         let durable = tokio::time::timeout(deadline, self.durable.upto(committed)).await;
-        let durable = durable.map_err(|_| late())?;
+        let durable =
+            durable.map_err(|_| RPCError::Timeout(self.late(RPCTypes::AppendEntries, deadline)))?;
         durable.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
         let deadline = deadline.saturating_sub(sent.elapsed());
         let answer = self
