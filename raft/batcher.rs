@@ -61,7 +61,7 @@ pub fn size(items: &[Item]) -> usize {
 pub fn batch<M: Machine>(
     node: &Node<M>,
     seq: u64,
-    items: Vec<Item>,
+    items: &[&Item],
 ) -> Result<Batch, codec::CodecError> {
     Ok(Batch {
         schema: M::SCHEMA,
@@ -148,14 +148,11 @@ fn pick(waiting: &mut VecDeque<Group>, acting: Option<u64>, take: usize) -> Vec<
 async fn submit<M: Machine>(
     node: &Arc<Node<M>>,
     seq: u64,
-    mut groups: Vec<Group>,
+    groups: Vec<Group>,
     held: (Flight<M>, Option<OwnedSemaphorePermit>),
 ) {
-    let items = groups
-        .iter_mut()
-        .flat_map(|g| g.items.iter().cloned())
-        .collect();
-    let answer = match batch(node, seq, items) {
+    let items: Vec<&Item> = groups.iter().flat_map(|g| &g.items).collect();
+    let answer = match batch(node, seq, &items) {
         Ok(batch) => node.core.client_write_ff(batch).await,
         Err(e) => {
             tracing::error!("cannot encode a batch: {e}");

@@ -2,8 +2,9 @@
 //! be replaced. bincode aborts the process on a frame of 12 bytes that claims a huge string (on its
 //! serde path too), unless it is given a limit; so it always gets one that follows the input.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use bincode::enc::write::{SizeWriter, Writer};
+use bincode::error::EncodeError;
+use serde::{Deserialize, Serialize};
 
 /// Why bytes could not be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,12 +33,24 @@ pub enum CodecError {
 
 /// Bytes of a value.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    bincode::serde::encode_to_vec(value, bincode::config::standard())
-        .map_err(|e| CodecError::Encode(e.to_string()))
+    let mut out = Vec::new();
+    encode_onto(&mut out, value)?;
+    Ok(out)
 }
 
-/// A value from all of `bytes`, which may be at most `limit` long.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CodecError> {
+/// Puts the bytes of a value behind those that are there. The value is gone through twice, first for its
+/// length: a vector that grows under a large value copies it again and again.
+pub fn encode_onto<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {
+    let wrong = |e: EncodeError| CodecError::Encode(e.to_string());
+    let config = bincode::config::standard();
+    let mut length = SizeWriter::default();
+    bincode::serde::encode_into_writer(value, &mut length, config).map_err(wrong)?;
+    out.reserve(length.bytes_written);
+    bincode::serde::encode_into_writer(value, Behind(out), config).map_err(wrong)
+}
+
+/// A value from all of `bytes`, which may be at most `limit` long. It may borrow from them.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: usize) -> Result<T, CodecError> {
     if bytes.len() > limit {
         return Err(CodecError::TooLong {
             len: bytes.len(),
@@ -54,10 +67,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Code
 }
 
 /// A number may be claimed as 16 bytes and take one, so the limit is 16 to 64 times the input.
-fn decode_limited<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+fn decode_limited<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, usize), CodecError> {
     macro_rules! with_limit {
         ($limit:expr) => {
-            bincode::serde::decode_from_slice(
+            bincode::serde::borrow_decode_from_slice(
                 bytes,
                 bincode::config::standard().with_limit::<$limit>(),
             )
@@ -75,6 +88,16 @@ fn decode_limited<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Codec
         _ => with_limit!(0x40_0000_0000),
     };
     decoded.map_err(|e| CodecError::Decode(e.to_string()))
+}
+
+/// Writes behind what a vector has.
+struct Behind<'a>(&'a mut Vec<u8>);
+
+impl Writer for Behind<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

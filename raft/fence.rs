@@ -67,7 +67,7 @@ pub async fn run<M: Machine>(node: Arc<Node<M>>) {
 /// Has an empty batch of this process applied: then everything acknowledged in earlier terms is
 /// applied here too, and the clock goes on from its last stamp.
 async fn open_term<M: Machine>(node: &Node<M>, term: u64) {
-    let batch = batcher::batch(node, 0, Vec::new());
+    let batch = batcher::batch(node, 0, &[]);
     let Ok(batch) = batch else { return };
     let Ok(answer) = node.core.client_write_ff(batch).await else {
         return;

@@ -15,8 +15,8 @@ use crate::error::REPLACE_ME;
 use crate::journal::Journal;
 use crate::snapshot::{self, Head};
 use crate::types::{
-    BATCH_BYTES, Batch, Entry, Item, LogId, Outcome, SnapshotMeta, StorageError, StoredMembership,
-    Types,
+    BATCH_BYTES, Batch, Entry, ItemInPlace, LogId, Outcome, SnapshotMeta, StorageError,
+    StoredMembership, Types,
 };
 use crate::{EventBatch, Machine, Stamp, StartError, World, codec};
 
@@ -208,9 +208,10 @@ impl<M: Machine> State<M> {
             ));
         }
         let wrong = |e: codec::CodecError| format!("log entry {at} cannot be read: {e}");
-        let items: Vec<Item> = codec::decode(&batch.items.0, 2 * BATCH_BYTES).map_err(wrong)?;
-        let command = |item: Item| {
-            codec::decode(&item.command.0, BATCH_BYTES)
+        let items: Vec<ItemInPlace> =
+            codec::decode(&batch.items.0, 2 * BATCH_BYTES).map_err(wrong)?;
+        let command = |item: ItemInPlace| {
+            codec::decode(item.command, BATCH_BYTES)
                 .map(|c| (item.term, c))
                 .map_err(wrong)
         };
@@ -401,6 +402,7 @@ mod tests {
     use super::*;
     use crate::journal::Bounds;
     use crate::test_machine::Counter;
+    use crate::types::Item;
 
     fn open(dir: &std::path::Path) -> (Arc<State<Counter>>, Applier<Counter>) {
         let bounds = Bounds {

@@ -23,6 +23,7 @@ use crate::log::{LogStore, LogView, Options};
 use crate::machine::{Applier, State};
 use crate::net::http::Http;
 use crate::net::links::{Links, Network};
+use crate::net::notices::Queue;
 use crate::net::transport::{Door, Refusal};
 use crate::net::wire::{
     self, Admin, Adopt, Chunk, Elect, Forward, Head, Introduction, JournalPart, JournalSince, Kind,
@@ -113,9 +114,11 @@ impl<M: Machine> Node<M> {
             config.faults.clone(),
         );
         let links = Arc::new(links);
+        let (groups, inbox) = mpsc::channel(QUEUE);
         let network = Network {
             links: links.clone(),
             durable: view.durable(),
+            queue: Queue::new(&groups),
         };
         let core = Core::new(
             id,
@@ -130,7 +133,6 @@ impl<M: Machine> Node<M> {
         core.is_initialized()
             .await
             .map_err(|e| StartError::Core(e.to_string()))?;
-        let (groups, inbox) = mpsc::channel(QUEUE);
         let node = Arc::new(Node {
             config,
             identity,

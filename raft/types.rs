@@ -63,6 +63,13 @@ pub struct Item {
     pub command: Blob,
 }
 
+/// An [`Item`] whose command is read where it lies, without a copy.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct ItemInPlace<'a> {
+    pub term: u64,
+    pub command: &'a [u8],
+}
+
 /// What applying an entry gave. The replies are there only on the node whose batch it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

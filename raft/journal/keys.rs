@@ -11,6 +11,7 @@
 //! ```
 //! Numbers are big-endian, so that their order is the keys' order. `records` is an encoded `Vec<Raw>`.
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -76,21 +77,28 @@ pub fn raws<E: Serialize>(
     batch: &EventBatch<E>,
     subject: fn(&E) -> Option<u64>,
 ) -> Result<Vec<Raw>, JournalError> {
-    let raw = |(seq, event)| {
-        let mut value = vec![RECORD_VERSION];
-        value.extend(batch.at_ms.to_be_bytes());
-        value.extend(batch.wall_ms.to_be_bytes());
+    let wrong = |e: codec::CodecError| JournalError(e.to_string());
+    // All values in one piece of memory, which is let go when the last of them is.
+    let mut all = Vec::new();
+    let mut places = Vec::with_capacity(batch.events.len());
+    for event in &batch.events {
+        let begin = all.len();
+        all.push(RECORD_VERSION);
+        all.extend(batch.at_ms.to_be_bytes());
+        all.extend(batch.wall_ms.to_be_bytes());
         let subject = subject(event);
-        value.push(subject.is_some() as u8);
-        value.extend(subject.unwrap_or(0).to_be_bytes());
-        value.extend(codec::encode(event).map_err(|e| JournalError(e.to_string()))?);
-        Ok(Raw {
-            index: batch.index,
-            seq,
-            value: Blob::from(value),
-        })
+        all.push(subject.is_some() as u8);
+        all.extend(subject.unwrap_or(0).to_be_bytes());
+        codec::encode_onto(&mut all, event).map_err(wrong)?;
+        places.push(begin..all.len());
+    }
+    let all = Bytes::from(all);
+    let raw = |(seq, place)| Raw {
+        index: batch.index,
+        seq,
+        value: Blob(all.slice(place)),
     };
-    (0..).zip(&batch.events).map(raw).collect()
+    Ok((0..).zip(places).map(raw).collect())
 }
 
 /// The value of a page; it must hold something.
@@ -99,7 +107,7 @@ pub fn page(raws: &[Raw]) -> Result<Vec<u8>, JournalError> {
     let mut value = vec![PAGE_VERSION];
     value.extend(newest.unwrap_or(0).to_be_bytes());
     value.extend((raws.len() as u32).to_be_bytes());
-    value.extend(codec::encode(&raws).map_err(|e| JournalError(e.to_string()))?);
+    codec::encode_onto(&mut value, &raws).map_err(|e| JournalError(e.to_string()))?;
     Ok(value)
 }
 

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::notices::{Notices, Queue};
 use super::transport::{Call, CallError, Wire};
 use super::wire::{self, Chunk, Head, Kind};
 use crate::log::durable::DurableView;
@@ -171,17 +172,23 @@ pub struct Network {
     pub links: Arc<Links>,
     /// How far this node's own log is on the disk.
     pub durable: DurableView,
+    /// The commands that wait here for an entry.
+    pub queue: Queue,
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: NodeId, node: &Member) -> Link {
-        Link {
+        let peer = Peer {
             links: self.links.clone(),
             durable: self.durable.clone(),
             target,
             member: node.clone(),
+        };
+        Link {
+            peer: Arc::new(peer),
+            notices: Notices::new(self.queue.clone()),
         }
     }
 }
@@ -189,6 +196,12 @@ impl RaftNetworkFactory<Types> for Network {
 /// openraft's client for one peer. It holds no connection of its own: openraft makes one for each
 /// vote and each read, so the connections are pooled below.
 pub struct Link {
+    peer: Arc<Peer>,
+    notices: Notices,
+}
+
+/// The node at the other end, for those who send to it.
+struct Peer {
     links: Arc<Links>,
     durable: DurableView,
     target: NodeId,
@@ -197,7 +210,7 @@ pub struct Link {
 
 type RpcError<E = openraft::error::Infallible> = RPCError<NodeId, Member, RaftError<NodeId, E>>;
 
-impl Link {
+impl Peer {
     async fn call<Q: Serialize, A: DeserializeOwned, E>(
         &self,
         kind: Kind,
@@ -227,6 +240,29 @@ impl Link {
         }
     }
 
+    /// Sends an append when all that it calls committed is on this node's disk: the others apply it at once.
+    async fn append(
+        &self,
+        rpc: &AppendEntriesRequest<Types>,
+        deadline: Duration,
+    ) -> Result<AppendEntriesResponse<NodeId>, RpcError> {
+        let sent = Instant::now();
+        let committed = rpc.leader_commit.map_or(0, |l| l.index);
+        let durable = tokio::time::timeout(deadline, self.durable.upto(committed)).await;
+        let durable =
+            durable.map_err(|_| RPCError::Timeout(self.late(RPCTypes::AppendEntries, deadline)))?;
+        durable.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
+        let deadline = deadline.saturating_sub(sent.elapsed());
+        let answer = self
+            .call(Kind::Append, RPCTypes::AppendEntries, rpc, deadline)
+            .await?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            let term = rpc.vote.leader_id.term;
+            self.links.acked(self.target, term, sent);
+        }
+        Ok(answer)
+    }
+
     fn late(&self, action: RPCTypes, timeout: Duration) -> Timeout<NodeId> {
         Timeout {
             action,
@@ -243,23 +279,20 @@ impl RaftNetwork<Types> for Link {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, RpcError> {
-        let sent = Instant::now();
-        let term = rpc.vote.leader_id.term;
         let deadline = option.hard_ttl();
-        // The others apply what is committed, so they are not told of it before it is.
-        let committed = rpc.leader_commit.map_or(0, |l| l.index);
-        let durable = tokio::time::timeout(deadline, self.durable.upto(committed)).await;
-        let durable =
-            durable.map_err(|_| RPCError::Timeout(self.late(RPCTypes::AppendEntries, deadline)))?;
-        durable.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
-        let deadline = deadline.saturating_sub(sent.elapsed());
-        let answer = self
-            .call(Kind::Append, RPCTypes::AppendEntries, &rpc, deadline)
-            .await?;
-        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-            self.links.acked(self.target, term, sent);
+        let send = || {
+            let (peer, notice) = (self.peer.clone(), rpc.clone());
+            async move {
+                // Whoever missed it, or knows a newer leader, says so to the next append.
+                let _ = peer.append(&notice, deadline).await;
+            }
+        };
+        if self.notices.takes(&rpc, send) {
+            return Ok(AppendEntriesResponse::Success);
         }
-        Ok(answer)
+        let answer = self.peer.append(&rpc, deadline).await;
+        self.notices.note(&rpc, answer.as_ref().ok());
+        answer
     }
 
     async fn install_snapshot(
@@ -282,7 +315,8 @@ impl RaftNetwork<Types> for Link {
             done,
         };
         let deadline = option.hard_ttl();
-        self.call(Kind::Snapshot, RPCTypes::InstallSnapshot, &chunk, deadline)
+        self.peer
+            .call(Kind::Snapshot, RPCTypes::InstallSnapshot, &chunk, deadline)
             .await
     }
 
@@ -291,7 +325,8 @@ impl RaftNetwork<Types> for Link {
         rpc: VoteRequest<NodeId>,
         option: RPCOption,
     ) -> Result<VoteResponse<NodeId>, RpcError> {
-        self.call(Kind::Vote, RPCTypes::Vote, &rpc, option.hard_ttl())
+        self.peer
+            .call(Kind::Vote, RPCTypes::Vote, &rpc, option.hard_ttl())
             .await
     }
 

@@ -93,14 +93,11 @@ pub struct Head {
 }
 
 pub fn pack<T: Serialize>(head: &Head, message: &T) -> Result<Vec<u8>, codec::CodecError> {
-    let head = codec::encode(head)?;
-    let message = codec::encode(message)?;
-    let mut out = Vec::with_capacity(7 + head.len() + message.len());
-    out.push(VERSION);
-    out.extend([0; 4]);
-    out.extend((head.len() as u16).to_le_bytes());
-    out.extend(head);
-    out.extend(message);
+    let mut out = vec![VERSION, 0, 0, 0, 0, 0, 0];
+    codec::encode_onto(&mut out, head)?;
+    let head_len = (out.len() - 7) as u16;
+    out[5..7].copy_from_slice(&head_len.to_le_bytes());
+    codec::encode_onto(&mut out, message)?;
     seal(&mut out);
     Ok(out)
 }
@@ -121,7 +118,7 @@ pub fn unpack(bytes: &[u8]) -> Result<(Head, &[u8]), String> {
 
 pub fn pack_reply<T: Serialize>(message: &T) -> Result<Vec<u8>, codec::CodecError> {
     let mut out = vec![VERSION, 0, 0, 0, 0];
-    out.extend(codec::encode(message)?);
+    codec::encode_onto(&mut out, message)?;
     seal(&mut out);
     Ok(out)
 }

@@ -1,0 +1,93 @@
+//! That something is committed is told to a follower beside the messages that openraft waits for.
+//!
+//! openraft 0.9 tells it by an append without entries, and sends the next entries only when that is answered:
+//! each commit held up what came after it for as long as a message takes. Here such an append is answered
+//! at once and travels by itself. While commands wait it does not travel at all, for the entry that takes them
+//! tells it too.
+//!
+//! Only what is new is told like this, and once. A heartbeat says nothing new, or says it again, and is waited for
+//! as ever: so a follower that is gone is found, and one that missed a notice is told by the next heartbeat.
+
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::batcher::Group;
+use crate::types::{LogId, NodeId, Types, Vote};
+
+/// Whether commands wait for an entry.
+#[derive(Clone)]
+pub struct Queue(mpsc::WeakSender<Group>);
+
+impl Queue {
+    pub fn new(groups: &mpsc::Sender<Group>) -> Self {
+        Queue(groups.downgrade())
+    }
+
+    fn is_empty(&self) -> bool {
+        let groups = self.0.upgrade();
+        groups.is_none_or(|groups| groups.capacity() == groups.max_capacity())
+    }
+}
+
+/// What one follower was told, and what it answered.
+pub struct Notices {
+    queue: Queue,
+    /// It has the log up to here, by its last answer, under this vote.
+    has: Option<(Vote, Option<LogId>)>,
+    /// The newest commit that it was told, or will be by the next entry.
+    told: Option<LogId>,
+    /// The notice that is under way, at most one. It goes with this.
+    under_way: JoinSet<()>,
+}
+
+impl Notices {
+    pub fn new(queue: Queue) -> Self {
+        Notices {
+            queue,
+            has: None,
+            told: None,
+            under_way: JoinSet::new(),
+        }
+    }
+
+    /// Takes an append that says nothing but that more is committed, to a follower who has it, and lets `send`
+    /// carry it. False: it is to be sent and waited for.
+    pub fn takes<F>(&mut self, rpc: &AppendEntriesRequest<Types>, send: impl FnOnce() -> F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while self.under_way.try_join_next().is_some() {}
+        let is_new = rpc.entries.is_empty() && rpc.leader_commit > self.told;
+        if !is_new || self.has != Some((rpc.vote, rpc.prev_log_id)) {
+            return false;
+        }
+        if self.queue.is_empty() {
+            if !self.under_way.is_empty() {
+                return false;
+            }
+            self.under_way.spawn(send());
+        }
+        self.told = rpc.leader_commit;
+        true
+    }
+
+    /// Notes what became of an append that was waited for.
+    pub fn note(
+        &mut self,
+        rpc: &AppendEntriesRequest<Types>,
+        answer: Option<&AppendEntriesResponse<NodeId>>,
+    ) {
+        let last = rpc.entries.last().map(|entry| entry.log_id);
+        let upto = match answer {
+            Some(AppendEntriesResponse::Success) => last.or(rpc.prev_log_id),
+            Some(AppendEntriesResponse::PartialSuccess(upto)) => *upto,
+            _ => {
+                self.has = None;
+                return;
+            }
+        };
+        self.has = Some((rpc.vote, upto));
+        self.told = self.told.max(rpc.leader_commit);
+    }
+}
