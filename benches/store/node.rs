@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use holdfast_raft::{Config, Machine, Raft, Secret, Stamp, codec};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -19,7 +21,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::Error;
 
@@ -172,56 +173,76 @@ pub async fn run(args: NodeArgs) -> Result<(), Error> {
 async fn serve(raft: Raft<Table>, guest: TcpStream) -> std::io::Result<()> {
     guest.set_nodelay(true)?;
     let (reading, writing) = guest.into_split();
-    let (answers, due) = mpsc::channel(REQUESTS);
-    tokio::spawn(answer(writing, due));
+    let (requests, asked) = mpsc::channel(REQUESTS);
+    tokio::spawn(answer(raft, writing, asked));
     let mut reading = BufReader::new(reading);
     loop {
-        let raft = raft.clone();
-        let answer = match reading.read_u8().await? {
+        let request = match reading.read_u8().await? {
             PUT => {
                 let key = field(&mut reading).await?;
                 let value = field(&mut reading).await?;
-                tokio::spawn(async move {
-                    let done = raft.propose(Put { key, value }, DEADLINE).await;
-                    vec![if done.is_ok() { DONE } else { REFUSED }]
-                })
+                Request::Put(Put { key, value })
             }
-            LEADS => tokio::spawn(async move {
-                let leads = raft.leadership().borrow().is_some();
-                vec![u8::from(leads)]
-            }),
-            FORGET => tokio::spawn(async {
-                noted().clear();
-                vec![DONE]
-            }),
-            APPLIED => tokio::spawn(async { applied() }),
+            LEADS => Request::Leads,
+            FORGET => Request::Forget,
+            APPLIED => Request::Applied,
             other => {
                 let why = format!("no request begins with {other}");
                 return Err(std::io::Error::other(why));
             }
         };
-        if answers.send(answer).await.is_err() {
+        if requests.send(request).await.is_err() {
             return Ok(());
         }
     }
 }
 
+enum Request {
+    Put(Put),
+    Leads,
+    Forget,
+    Applied,
+}
+
+async fn done(raft: Raft<Table>, request: Request) -> Vec<u8> {
+    match request {
+        Request::Put(put) => {
+            let done = raft.propose(put, DEADLINE).await;
+            vec![if done.is_ok() { DONE } else { REFUSED }]
+        }
+        Request::Leads => vec![u8::from(raft.leadership().borrow().is_some())],
+        Request::Forget => {
+            noted().clear();
+            vec![DONE]
+        }
+        Request::Applied => applied(),
+    }
+}
+
 async fn answer(
+    raft: Raft<Table>,
     writing: OwnedWriteHalf,
-    mut due: mpsc::Receiver<JoinHandle<Vec<u8>>>,
+    mut asked: mpsc::Receiver<Request>,
 ) -> std::io::Result<()> {
     let mut writing = BufWriter::new(writing);
-    while let Some(answer) = due.recv().await {
-        // What is ready does not wait for what is not.
-        if !answer.is_finished() {
-            writing.flush().await?;
-        }
-        writing.write_all(&answer.await?).await?;
-        if due.is_empty() {
-            writing.flush().await?;
+    let mut due = FuturesOrdered::new();
+    loop {
+        tokio::select! {
+            request = asked.recv(), if due.len() < REQUESTS => match request {
+                Some(request) => due.push_back(done(raft.clone(), request)),
+                None => return Ok(()),
+            },
+            Some(answer) = due.next() => {
+                let mut answer = Some(answer);
+                // What is ready goes together, and does not wait for what is not.
+                while let Some(bytes) = answer {
+                    writing.write_all(&bytes).await?;
+                    answer = due.next().now_or_never().flatten();
+                }
+                writing.flush().await?;
+            }
         }
     }
-    Ok(())
 }
 
 fn applied() -> Vec<u8> {
