@@ -55,7 +55,7 @@ fn write_all(out: &mut String, run: &Run) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "Three nodes of Holdfast's store (each a process, HTTP between them), three members of etcd {etcd}, \
+        "Three nodes of Holdfast's store (each a process, a stream for appends between them), three members of etcd {etcd}, \
          one Redis {redis} with `appendfsync always`. All on one disk, all acknowledge a write only when it \
          is on it: Holdfast and etcd on two of three disks, Redis on its only one, **so Redis is not \
          replicated and is here as a mark, not as a peer**. Values of {VALUE} bytes under {KEYS} keys; each \

@@ -1,13 +1,16 @@
-//! The real wire: pooled HTTP connections to the other nodes, and `server` on this side.
+//! The real wire: pooled HTTP connections to the other nodes and a `stream` for appends; `server` on this side.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures_util::future::{BoxFuture, FutureExt};
 
 use super::server;
+use super::stream::{self, Stream, Streams, To};
 use super::transport::{Call, CallError, Listener, Wire};
-use super::wire::BODY_MAX;
+use super::wire::{BODY_MAX, Kind};
 use crate::StartError;
 
 /// Connections to one peer that are kept open.
@@ -21,6 +24,7 @@ pub struct Http {
     urgent: reqwest::Client,
     /// and those that may fill a connection for a while.
     bulk: reqwest::Client,
+    streams: Streams,
 }
 
 impl Http {
@@ -39,10 +43,17 @@ impl Http {
         Ok(Http {
             urgent: client()?,
             bulk: client()?,
+            streams: Streams::default(),
         })
     }
 
     async fn send(&self, call: Call) -> Result<Vec<u8>, CallError> {
+        if call.kind == Kind::Append.name() && call.body.len() <= stream::BODY_MAX {
+            let sent = tokio::time::timeout(call.deadline, self.send_by_stream(&call)).await;
+            if let Some(answer) = sent.unwrap_or(Some(Err(CallError::Late))) {
+                return answer;
+            }
+        }
         let client = if call.bulk { &self.bulk } else { &self.urgent };
         let sent = client
             .post(format!("http://{}/raft/{}", call.addr, call.kind))
@@ -50,12 +61,7 @@ impl Http {
             .timeout(call.deadline)
             .body(call.body)
             .send();
-        let response = sent.await.map_err(|e| match e {
-            e if is_refused(&e) => CallError::NobodyListens(reason(&e)),
-            e if e.is_connect() || e.is_builder() => CallError::NotReached(reason(&e)),
-            e if e.is_timeout() => CallError::Late,
-            e => CallError::Lost(reason(&e)),
-        })?;
+        let response = sent.await.map_err(not_answered)?;
         let status = response.status();
         let lost = |e: reqwest::Error| match e.is_timeout() {
             true => CallError::Late,
@@ -74,6 +80,42 @@ impl Http {
         }
         Ok(bytes.into())
     }
+
+    /// `None`: the node there knows no streams.
+    async fn send_by_stream(&self, call: &Call) -> Option<Result<Vec<u8>, CallError>> {
+        let stream = match self.streams.to(&call.addr) {
+            Some(To::Http(_)) => return None,
+            Some(To::Open(stream)) => stream,
+            None => match self.open_stream(call).await {
+                Ok(stream) => stream?,
+                Err(e) => return Some(Err(e)),
+            },
+        };
+        Some(stream.ask(&call.body).await)
+    }
+
+    async fn open_stream(&self, call: &Call) -> Result<Option<Arc<Stream>>, CallError> {
+        let asked = self
+            .urgent
+            .get(format!("http://{}/raft/{}", call.addr, stream::PATH))
+            .header("authorization", format!("Bearer {}", call.secret.expose()))
+            .header("connection", "upgrade")
+            .header("upgrade", stream::PROTOCOL);
+        let response = asked.send().await.map_err(not_answered)?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => {
+                let upgraded = response.upgrade().await.map_err(not_answered)?;
+                let stream = Stream::new(upgraded);
+                self.streams.opened(&call.addr, stream.clone());
+                Ok(Some(stream))
+            }
+            StatusCode::NOT_FOUND => {
+                self.streams.refused(&call.addr);
+                Ok(None)
+            }
+            status => Err(CallError::Refused(status.to_string())),
+        }
+    }
 }
 
 impl Wire for Http {
@@ -83,6 +125,15 @@ impl Wire for Http {
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
         self.send(call).boxed()
+    }
+}
+
+fn not_answered(error: reqwest::Error) -> CallError {
+    match error {
+        e if is_refused(&e) => CallError::NobodyListens(reason(&e)),
+        e if e.is_connect() || e.is_builder() => CallError::NotReached(reason(&e)),
+        e if e.is_timeout() => CallError::Late,
+        e => CallError::Lost(reason(&e)),
     }
 }
 

@@ -11,14 +11,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt};
 use holdfast_ports::{Bounds, Guest, Stats};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::stream;
 use super::transport::{Door, Listener, Refusal};
+use super::wire::Kind;
 use crate::StartError;
 
 /// Connections of peers.
@@ -64,7 +68,11 @@ impl Listener for Bound {
         door: Arc<dyn Door>,
         closing: watch::Receiver<bool>,
     ) -> BoxFuture<'static, ()> {
-        let app = Router::new().fallback(answer).with_state(door);
+        let here = Here {
+            door,
+            closing: closing.clone(),
+        };
+        let app = Router::new().fallback(answer).with_state(here);
         holdfast_ports::serve(self.listener, app, BOUNDS, self.stats, closing).boxed()
     }
 }
@@ -81,9 +89,16 @@ const BOUNDS: Bounds = Bounds {
     stop_grace: Duration::ZERO,
 };
 
-async fn answer(State(door): State<Arc<dyn Door>>, request: Request<Body>) -> Response {
-    match try_answer(&door, request).await {
-        Ok(bytes) => bytes.into_response(),
+/// Who answers here, and for how long.
+#[derive(Clone)]
+struct Here {
+    door: Arc<dyn Door>,
+    closing: watch::Receiver<bool>,
+}
+
+async fn answer(State(here): State<Here>, request: Request<Body>) -> Response {
+    match try_answer(here, request).await {
+        Ok(response) => response,
         Err(Refusal(status, why)) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
             (status, why).into_response()
@@ -91,14 +106,19 @@ async fn answer(State(door): State<Arc<dyn Door>>, request: Request<Body>) -> Re
     }
 }
 
-async fn try_answer(door: &Arc<dyn Door>, request: Request<Body>) -> Result<Vec<u8>, Refusal> {
+async fn try_answer(here: Here, request: Request<Body>) -> Result<Response, Refusal> {
+    let door = &here.door;
     let token = request.headers().get("authorization").map(|v| v.as_bytes());
     let token = token
         .and_then(|v| v.strip_prefix(b"Bearer "))
         .unwrap_or_default();
     let path = request.uri().path().to_string();
     let kind = path.strip_prefix("/raft/").unwrap_or_default();
-    let limit = door.admits(token, kind)?;
+    let is_stream = kind == stream::PATH;
+    let limit = match is_stream {
+        true => door.admits(token, Kind::Append.name())?,
+        false => door.admits(token, kind)?,
+    };
     let guest = request.extensions().get::<Guest>();
     if guest.is_some_and(|guest| !guest.is_known()) {
         return Err(Refusal::new(503, "all connections for nodes are taken"));
@@ -113,6 +133,9 @@ async fn try_answer(door: &Arc<dyn Door>, request: Request<Body>) -> Result<Vec<
                 }
             })
         });
+    }
+    if is_stream {
+        return open_stream(here, request);
     }
     if request.method() != Method::POST {
         return Err(Refusal::new(405, "messages are posted"));
@@ -131,5 +154,29 @@ async fn try_answer(door: &Arc<dyn Door>, request: Request<Body>) -> Result<Vec<
     let body = tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), limit)).await;
     let body = body.map_err(|_| Refusal::new(408, "the body did not come in time"))?;
     let body = body.map_err(|_| too_long())?;
-    door.answer(kind, &body).await
+    Ok(door.answer(kind, &body).await?.into_response())
+}
+
+/// Makes a stream of the connection. It keeps the connection's place among the guests.
+fn open_stream(mut here: Here, mut request: Request<Body>) -> Result<Response, Refusal> {
+    let wanted = request.headers().get(UPGRADE).map(|v| v.as_bytes());
+    if wanted != Some(stream::PROTOCOL.as_bytes()) {
+        let why = format!("a stream is upgraded to {}", stream::PROTOCOL);
+        return Err(Refusal::new(426, why));
+    }
+    let guest = request.extensions().get::<Guest>().cloned();
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let _guest = guest;
+        // An error: the connection ended before it was one.
+        if let Ok(io) = upgraded.await {
+            tokio::select! {
+                () = stream::serve(TokioIo::new(io), here.door) => {}
+                // The word, or the end of the node: both mean to stop.
+                _ = here.closing.wait_for(|closing| *closing) => {}
+            }
+        }
+    });
+    let headers = [(CONNECTION, "upgrade"), (UPGRADE, stream::PROTOCOL)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }

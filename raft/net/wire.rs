@@ -1,7 +1,7 @@
 //! What travels between nodes, and its frame.
 //!
 //! ```text
-//! POST /raft/<kind>      Authorization: Bearer <cluster secret>
+//! POST /raft/<kind>      Authorization: Bearer <cluster secret>       (appends by `stream`)
 //! body  := version:u8 crc:u32 head-length:u16 head message     (crc over everything behind it)
 //! reply := version:u8 crc:u32 message
 //! ```

@@ -103,3 +103,64 @@ async fn half_a_header_and_half_a_body_are_not_waited_for() {
     assert!(body.contains("408"), "{body}");
     cluster.add(0, 1).await;
 }
+
+/// Asks for a stream; its connection, and the status line of the answer.
+async fn stream(cluster: &Cluster, token: &str, upgrade: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(cluster.addrs[0]).await.unwrap();
+    let head = format!(
+        "GET /raft/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{upgrade}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8_lossy(&answer).to_string();
+    (stream, answer.lines().next().unwrap_or_default().into())
+}
+
+const UPGRADE: &str = "connection: upgrade\r\nupgrade: holdfast-appends\r\n";
+
+/// All that comes until the other side ends it.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(40), stream.read_to_end(&mut rest));
+    // It may end with a reset.
+    let _ = read.await.expect("it ends");
+    rest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_for_those_with_the_secret_and_garbage_on_it_does_no_harm() {
+    let cluster = Cluster::start(1, slow).await;
+    let good = common::SECRET.replace(' ', "-");
+    let (_, status) = stream(&cluster, "wrong", UPGRADE).await;
+    assert!(status.contains("401"), "{status}");
+    for upgrade in ["", "connection: upgrade\r\nupgrade: websocket\r\n"] {
+        let (_, status) = stream(&cluster, &good, upgrade).await;
+        assert!(status.contains("426"), "{status}");
+    }
+    let mut giant = u32::to_le_bytes(99_999_999).to_vec();
+    giant.extend([7; 64]);
+    for garbage in [&b"\x03\0\0\0abc"[..], &b"\0\0\0\0"[..], &giant] {
+        let (mut it, status) = stream(&cluster, &good, UPGRADE).await;
+        assert!(status.contains("101"), "{status}");
+        it.write_all(garbage).await.unwrap();
+        assert_eq!(rest(&mut it).await, b"", "{garbage:?}");
+    }
+    // Of a frame with a body that is none, the reason is told, and the stream goes on.
+    let (mut it, _) = stream(&cluster, &good, UPGRADE).await;
+    for number in [7u32, 8] {
+        it.write_all(b"\x09\0\0\0").await.unwrap();
+        it.write_all(&number.to_le_bytes()).await.unwrap();
+        it.write_all(b"abcde").await.unwrap();
+        let length = it.read_u32_le().await.unwrap() as usize;
+        let mut answer = vec![0; length];
+        it.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..4], number.to_le_bytes());
+        assert_eq!(answer[4..6], 400u16.to_le_bytes());
+    }
+    // Who says nothing more is not kept.
+    assert_eq!(rest(&mut it).await, b"");
+    cluster.add(0, 1).await;
+}

@@ -143,7 +143,8 @@ async fn connection<S, P>(
         .serve_connection(
             TokioIo::new(Box::pin(stream)),
             TowerToHyperService::new(service),
-        );
+        )
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let stop = async move {
         // The word, or the end of the server: both mean to stop.

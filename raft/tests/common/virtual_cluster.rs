@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub struct Switchboard {
     dead: Arc<Mutex<BTreeSet<String>>>,
     /// Ways on which calls are refused, from and to.
     refused: Arc<Mutex<BTreeSet<(String, String)>>>,
+    appends: Arc<AtomicUsize>,
 }
 
 const DELAY: Duration = Duration::from_micros(300);
@@ -61,6 +63,11 @@ impl Switchboard {
         }
     }
 
+    /// How many appends were sent so far.
+    pub fn appends(&self) -> usize {
+        self.appends.load(Ordering::SeqCst)
+    }
+
     fn is_cut(&self, addr: &str) -> bool {
         self.cut.lock().unwrap().contains(addr)
     }
@@ -81,6 +88,8 @@ impl Wire for End {
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
         async move {
+            let is_append = usize::from(call.kind == "append");
+            self.board.appends.fetch_add(is_append, Ordering::SeqCst);
             tokio::time::sleep(DELAY).await;
             let cut = |addr: &str| self.board.is_cut(&self.own) || self.board.is_cut(addr);
             let door = self.board.doors.lock().unwrap().get(&call.addr).cloned();
