@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::http::Http;
 use super::transport::{Call, CallError, Wire};
@@ -90,24 +91,25 @@ async fn answer(
 
 #[tokio::test]
 async fn appends_share_a_stream_and_are_answered_in_any_order() {
-    let (addr, count) = node(|mut stream, _| async move {
-        upgrade(&mut stream).await?;
-        loop {
+    let heard = Arc::new(Notify::new());
+    let first_came = heard.clone();
+    let (addr, count) = node(move |mut stream, _| {
+        let heard = heard.clone();
+        async move {
+            upgrade(&mut stream).await?;
             let first = request(&mut stream).await?;
+            heard.notify_one();
             let second = request(&mut stream).await?;
             answer(&mut stream, second.0, 200, &second.1).await?;
             answer(&mut stream, first.0, 409, b"why not").await?;
+            head(&mut stream).await.map(drop)
         }
     })
     .await;
     let http = Http::new().unwrap();
-    // The first call opens the stream, and waits for the second.
     let one = http.call(append(addr, b"1", LONG));
     let two = async {
-        while count.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        first_came.notified().await;
         http.call(append(addr, b"2", LONG)).await
     };
     let (one, two) = tokio::join!(one, two);
