@@ -61,24 +61,7 @@ impl Http {
             .timeout(call.deadline)
             .body(call.body)
             .send();
-        let response = sent.await.map_err(not_answered)?;
-        let status = response.status();
-        let lost = |e: reqwest::Error| match e.is_timeout() {
-            true => CallError::Late,
-            false => CallError::Lost(reason(&e)),
-        };
-        if response
-            .content_length()
-            .is_some_and(|len| len > BODY_MAX as u64)
-        {
-            return Err(CallError::Lost("the answer is too long".into()));
-        }
-        let bytes = response.bytes().await.map_err(lost)?;
-        if !status.is_success() {
-            let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
-            return Err(CallError::Refused(format!("{status}: {text}")));
-        }
-        Ok(bytes.into())
+        body(sent.await.map_err(not_answered)?).await
     }
 
     /// `None`: the node there knows no streams.
@@ -113,7 +96,10 @@ impl Http {
                 self.streams.refused(&call.addr);
                 Ok(None)
             }
-            status => Err(CallError::Refused(status.to_string())),
+            _ => match body(response).await {
+                Ok(_) => Err(CallError::Refused("it opened no stream".into())),
+                Err(e) => Err(e),
+            },
         }
     }
 }
@@ -126,6 +112,25 @@ impl Wire for Http {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
         self.send(call).boxed()
     }
+}
+
+/// What was answered; an error if that is a refusal.
+async fn body(response: reqwest::Response) -> Result<Vec<u8>, CallError> {
+    let status = response.status();
+    let lost = |e: reqwest::Error| match e.is_timeout() {
+        true => CallError::Late,
+        false => CallError::Lost(reason(&e)),
+    };
+    let length = response.content_length();
+    if length.is_some_and(|len| len > BODY_MAX as u64) {
+        return Err(CallError::Lost("the answer is too long".into()));
+    }
+    let bytes = response.bytes().await.map_err(lost)?;
+    if !status.is_success() {
+        let text: String = String::from_utf8_lossy(&bytes).chars().take(300).collect();
+        return Err(CallError::Refused(format!("{status}: {text}")));
+    }
+    Ok(bytes.into())
 }
 
 fn not_answered(error: reqwest::Error) -> CallError {

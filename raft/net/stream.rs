@@ -1,5 +1,5 @@
-//! Appends go over one connection that stays open: an HTTP request of its own for each took half of the
-//! processor time of a message. The connection begins as a request like any other, with the secret, and is then
+//! Appends go over one connection that stays open: an HTTP request for each took a fifth of all the processor
+//! time of a lone command. The connection begins as a request like any other, with the secret, and is then
 //! upgraded (RFC 9110, 7.8). A node of an older version refuses that, and gets HTTP as before.
 //!
 //! ```text
