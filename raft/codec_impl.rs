@@ -38,6 +38,13 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(out)
 }
 
+/// As [`encode`], for a value that takes long to go through, such as a whole state: once, into a vector that
+/// grows.
+pub fn encode_long<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .map_err(|e| CodecError::Encode(e.to_string()))
+}
+
 /// Puts the bytes of a value behind those that are there. The value is gone through twice, first for its
 /// length: a vector that grows under a large value copies it again and again.
 pub fn encode_onto<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {

@@ -89,7 +89,7 @@ mod world;
 
 /// Encoding of everything that is stored or sent: bincode 2, `config::standard()`.
 pub mod codec {
-    pub use crate::codec_impl::{CodecError, decode, encode, encode_onto};
+    pub use crate::codec_impl::{CodecError, decode, encode, encode_long, encode_onto};
 }
 
 use std::fmt::Debug;

@@ -109,7 +109,7 @@ impl Machine for Table {
     fn snapshot(&self) -> Result<Vec<u8>, String> {
         let bytes = serde_bytes::Bytes::new;
         let all: Vec<_> = self.0.iter().map(|(k, v)| (bytes(k), bytes(v))).collect();
-        codec::encode(&all).map_err(|e| e.to_string())
+        codec::encode_long(&all).map_err(|e| e.to_string())
     }
 
     fn restore(_: u16, bytes: &[u8]) -> Result<Self, String> {

@@ -129,6 +129,7 @@ impl<'a> Pass<'a> {
         let agents = self.choose(queue, step, entry, &mut cursor, random);
         cursor.call = Some(place);
         self.cursors.insert(key, cursor);
+        self.taken.extend(agents.iter().copied());
         if let [agent] = agents.as_slice() {
             self.last_rung.insert(&queue.name, agent);
         }
@@ -143,9 +144,9 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Whom to ring, of those of the lowest penalty who are left. They are given away with that.
+    /// Whom to ring, of those of the lowest penalty who are left.
     fn choose(
-        &mut self,
+        &self,
         queue: &Queue,
         step: usize,
         entry: &'a StepIndex,
@@ -155,39 +156,43 @@ impl<'a> Pass<'a> {
         let Some(first) = cursor.rank else {
             return Vec::new();
         };
-        let equals = entry.available.range(first..);
-        let equals = equals.take_while(|rank| rank.penalty == first.penalty);
         let left = |rank: &&Rank| !self.taken.contains(&rank.agent);
+        let equals = entry.available.range(first..);
+        let mut equals = equals
+            .take_while(|rank| rank.penalty == first.penalty)
+            .filter(left);
         let plan = queue.settings.plan().get(step);
-        let chosen = match plan
+        match plan
             .and_then(|step| step.strategy)
             .unwrap_or(queue.settings.strategy)
         {
             Strategy::RingAll => {
-                let all = equals.filter(|rank| self.taken.insert(&rank.agent));
-                let all: Vec<&Rank> = all.take(OFFER_AGENTS_MAX).collect();
+                let all: Vec<&Rank> = equals.take(OFFER_AGENTS_MAX).collect();
                 // All before the last one are given away, so nobody need look at them again.
                 cursor.rank = all.last().copied();
-                return all.into_iter().map(|rank| &rank.agent).collect();
+                all.into_iter().map(|rank| &rank.agent).collect()
             }
-            Strategy::Random => self.draw(entry, first.penalty, random).or_else(|| {
-                let all: Vec<&Rank> = equals.filter(left).collect();
+            Strategy::Random => {
+                if let Some(agent) = self.draw(entry, first.penalty, random) {
+                    return vec![agent];
+                }
+                let all: Vec<&Rank> = equals.collect();
                 let chosen = all.get(random(all.len() as u64) as usize).or(all.first());
-                chosen.map(|rank| &rank.agent)
-            }),
+                chosen.map(|rank| &rank.agent).into_iter().collect()
+            }
             Strategy::RrMemory => {
                 let behind = self.behind_last(queue, first);
-                let mut behind = entry
-                    .available
-                    .range((behind, Unbounded))
-                    .take_while(|rank| rank.penalty == first.penalty);
-                let chosen = behind.find(left).or_else(|| equals.clone().find(left));
-                chosen.map(|rank| &rank.agent)
+                let ranks = entry.available.range((behind, Unbounded));
+                let mut ranks = ranks
+                    .take_while(|rank| rank.penalty == first.penalty)
+                    .filter(left);
+                let chosen = ranks.next().or_else(|| equals.next());
+                chosen.map(|rank| &rank.agent).into_iter().collect()
             }
-            Strategy::Linear | Strategy::LeastRecent | Strategy::FewestCalls => Some(&first.agent),
-        };
-        self.taken.extend(chosen);
-        chosen.into_iter().collect()
+            Strategy::Linear | Strategy::LeastRecent | Strategy::FewestCalls => {
+                vec![&first.agent]
+            }
+        }
     }
 
     /// One of many of this penalty; nobody if they are few, or most of them were given away.

@@ -46,7 +46,7 @@ impl Machine for AcdMachine {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, String> {
-        codec::encode(&self.0).map_err(|error| error.to_string())
+        codec::encode_long(&self.0).map_err(|error| error.to_string())
     }
 
     fn restore(_schema: u16, bytes: &[u8]) -> Result<Self, String> {

@@ -130,7 +130,7 @@ impl Machine for Queue {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, String> {
-        codec::encode(&self.0).map_err(|e| e.to_string())
+        codec::encode_long(&self.0).map_err(|e| e.to_string())
     }
 
     fn restore(_: u16, bytes: &[u8]) -> Result<Self, String> {
