@@ -21,6 +21,7 @@ use super::index::Index;
 use super::segment::{self, HEADER_LEN};
 use super::vote::{self, Hard};
 use crate::disk::DiskFile;
+use crate::node::lock;
 use crate::types::{LogId, Types, Vote};
 use crate::{Faults, World};
 
@@ -403,8 +404,4 @@ fn check(faults: &Faults) -> io::Result<()> {
         true => Err(io::Error::other("injected failure of fsync")),
         false => Ok(()),
     }
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -26,11 +26,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::disk::{Disk, create_dir, io_at};
 use crate::error::REPLACE_ME;
+use crate::node::lock;
 use crate::types::{Entry, LogId, NodeId, StorageError, Types, Vote};
 use crate::{Faults, StartError, World, codec};
 use durable::{Durable, DurableView};
 use index::{Found, Index};
-use io::{Gauges, Op, Writer, lock};
+use io::{Gauges, Op, Writer};
 use load::{list, load};
 use stretch::Stretch;
 use vote::Hard;

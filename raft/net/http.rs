@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use futures_util::future::{BoxFuture, FutureExt};
 
 use super::server;
@@ -55,9 +55,7 @@ impl Http {
             }
         }
         let client = if call.bulk { &self.bulk } else { &self.urgent };
-        let sent = client
-            .post(format!("http://{}/raft/{}", call.addr, call.kind))
-            .header("authorization", format!("Bearer {}", call.secret.expose()))
+        let sent = request(client, Method::POST, &call, call.kind)
             .timeout(call.deadline)
             .body(call.body)
             .send();
@@ -78,10 +76,7 @@ impl Http {
     }
 
     async fn open_stream(&self, call: &Call) -> Result<Option<Arc<Stream>>, CallError> {
-        let asked = self
-            .urgent
-            .get(format!("http://{}/raft/{}", call.addr, stream::PATH))
-            .header("authorization", format!("Bearer {}", call.secret.expose()))
+        let asked = request(&self.urgent, Method::GET, call, stream::PATH)
             .header("connection", "upgrade")
             .header("upgrade", stream::PROTOCOL);
         let response = asked.send().await.map_err(not_answered)?;
@@ -112,6 +107,18 @@ impl Wire for Http {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Vec<u8>, CallError>> {
         self.send(call).boxed()
     }
+}
+
+/// A request to the node that is called, with the secret.
+fn request(
+    client: &reqwest::Client,
+    method: Method,
+    call: &Call,
+    path: &str,
+) -> reqwest::RequestBuilder {
+    client
+        .request(method, format!("http://{}/raft/{path}", call.addr))
+        .header("authorization", format!("Bearer {}", call.secret.expose()))
 }
 
 /// What was answered; an error if that is a refusal.

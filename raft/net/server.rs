@@ -115,10 +115,8 @@ async fn try_answer(here: Here, request: Request<Body>) -> Result<Response, Refu
     let path = request.uri().path().to_string();
     let kind = path.strip_prefix("/raft/").unwrap_or_default();
     let is_stream = kind == stream::PATH;
-    let limit = match is_stream {
-        true => door.admits(token, Kind::Append.name())?,
-        false => door.admits(token, kind)?,
-    };
+    let carried = if is_stream { Kind::Append.name() } else { kind };
+    let limit = door.admits(token, carried)?;
     let guest = request.extensions().get::<Guest>();
     if guest.is_some_and(|guest| !guest.is_known()) {
         return Err(Refusal::new(503, "all connections for nodes are taken"));

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -30,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::transport::{CallError, Door, Refusal};
 use super::wire::Kind;
+use crate::node::lock;
 
 /// Last part of the path at which a stream begins.
 pub const PATH: &str = "stream";
@@ -118,10 +119,6 @@ struct Out {
 type Answer = Result<Vec<u8>, Refusal>;
 /// Who waits for an answer, by the number of the request; `None`: the stream has ended.
 type Askers = Option<BTreeMap<u32, oneshot::Sender<Answer>>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
 
 impl Stream {
     pub fn new(io: reqwest::Upgraded) -> Arc<Self> {
