@@ -8,12 +8,12 @@
 use tokio::sync::watch;
 
 /// How far, and whether it goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 struct Reached {
     /// All entries up to this index are on the disk, or purged.
     upto: u64,
-    /// The disk broke: nothing more will be.
-    broken: bool,
+    /// The disk broke, and how: nothing more will be.
+    broken: Option<String>,
 }
 
 /// The writing thread's end.
@@ -22,7 +22,7 @@ pub struct Durable(watch::Sender<Reached>);
 impl Durable {
     /// All entries up to this index are on the disk.
     pub fn new(upto: u64) -> Self {
-        let broken = false;
+        let broken = None;
         Durable(watch::Sender::new(Reached { upto, broken }))
     }
 
@@ -36,8 +36,9 @@ impl Durable {
         self.0.send_modify(|it| it.upto = it.upto.max(upto));
     }
 
-    pub fn broke(&self) {
-        self.0.send_modify(|it| it.broken = true);
+    /// The disk broke in this way. Whoever waits may be the first to tell the operator.
+    pub fn broke(&self, why: String) {
+        self.0.send_modify(|it| it.broken = Some(why));
     }
 
     pub fn watch(&self) -> DurableView {
@@ -53,13 +54,16 @@ impl DurableView {
     /// Returns when all entries up to this index are on the disk. The error: that will not be.
     pub async fn upto(&self, index: u64) -> std::io::Result<()> {
         let mut told = self.0.clone();
-        let reached = told.wait_for(|it| it.broken || it.upto >= index).await;
-        match reached.as_deref() {
-            Ok(Reached { broken: false, .. }) => Ok(()),
-            _ => Err(std::io::Error::other(format!(
-                "entry {index} of the log cannot be written any more"
-            ))),
-        }
+        let reached = told.wait_for(|it| it.broken.is_some() || it.upto >= index);
+        let why = match reached.await.as_deref() {
+            Ok(Reached { broken: None, .. }) => return Ok(()),
+            Ok(Reached {
+                broken: Some(why), ..
+            }) => why.clone(),
+            Err(_) => "the log is closed".to_string(),
+        };
+        let error = format!("entry {index} of the log cannot be written any more: {why}");
+        Err(std::io::Error::other(error))
     }
 
     /// Up to where all is on the disk at this moment.

@@ -223,14 +223,14 @@ impl Writer {
         };
         if let Err(e) = &result {
             self.poisoned = true;
-            self.durable.broke();
             let why = format!("cannot {what} in {}: {e}", self.dir.display());
             tracing::error!("{why}");
             self.fatal.send_if_modified(|old| {
                 let first = old.is_none();
-                old.get_or_insert(why);
+                old.get_or_insert(why.clone());
                 first
             });
+            self.durable.broke(why);
         }
         result
     }

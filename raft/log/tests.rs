@@ -150,14 +150,20 @@ async fn what_another_leader_sends_is_confirmed_when_it_is_on_the_disk() {
 async fn what_a_leader_cannot_write_is_never_committed() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path(), 1 << 20);
-    let faults = options.faults.clone();
+    let (faults, fatal) = (options.faults.clone(), options.fatal.subscribe());
     let (mut log, _view) = LogStore::open(options, true).unwrap();
     log.save_vote(&Vote::new_committed(3, 1)).await.unwrap();
     log.blocking_append([entry(3, 0, 40)]).await.unwrap();
     log.save_committed(Some(id(3, 0))).await.unwrap();
     faults.fail_fsync();
     log.blocking_append([entry(3, 1, 40)]).await.unwrap();
-    assert!(log.save_committed(Some(id(3, 1))).await.is_err());
+    let refused = log.save_committed(Some(id(3, 1))).await.unwrap_err();
+    // Openraft stops with this error, and its stop may be told before the log's own complaint.
+    assert!(
+        refused.to_string().contains("injected failure"),
+        "{refused}"
+    );
+    assert!(fatal.borrow().is_some(), "it is set before anyone hears");
 }
 
 /// In its old term it could make another entry of the same index, beside one that it sent and lost.
