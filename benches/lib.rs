@@ -39,10 +39,15 @@ pub enum Deed {
     Position,
     /// One decision alone, which changes nothing: who is given to the agents who are free.
     Decide,
+    /// As many decisions as the leader makes in one pass, which change nothing.
+    Pass,
 }
 
+/// Decisions of a full pass, as the leader makes them.
+pub const PASS: usize = 256;
+
 impl Deed {
-    pub const ALL: [Deed; 7] = [
+    pub const ALL: [Deed; 8] = [
         Deed::Abandon,
         Deed::Call,
         Deed::Arrival,
@@ -50,6 +55,7 @@ impl Deed {
         Deed::Announce,
         Deed::Position,
         Deed::Decide,
+        Deed::Pass,
     ];
 
     pub fn name(self) -> &'static str {
@@ -61,6 +67,7 @@ impl Deed {
             Deed::Announce => "announce",
             Deed::Position => "position",
             Deed::Decide => "decide",
+            Deed::Pass => "pass",
         }
     }
 }
@@ -190,6 +197,9 @@ impl House {
             }
             Deed::Decide => {
                 std::hint::black_box(self.decide(1));
+            }
+            Deed::Pass => {
+                std::hint::black_box(self.decide(PASS));
             }
         }
     }

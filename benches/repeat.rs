@@ -9,9 +9,11 @@ fn main() -> ExitCode {
     match read(&words) {
         Some((deed, size, times)) => {
             let mut house = House::new(size);
-            if deed == Deed::Decide {
-                // There is something to choose from.
-                house.free(size.agents / 2);
+            // There is something to choose from.
+            match deed {
+                Deed::Decide => house.free(size.agents / 2),
+                Deed::Pass => house.free(size.agents),
+                _ => {}
             }
             (0..times).for_each(|_| house.carry_out(deed));
             println!("{:016x}", house.state.digest());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use holdfast_acd::settings::Strategy;
-use holdfast_benches::{House, STRATEGIES, Size};
+use holdfast_benches::{House, PASS, STRATEGIES, Size};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,6 @@ pub enum Of {
     Burst,
 }
 
-/// Decisions of a full pass, as the leader makes them.
-const PASS: usize = 256;
 /// Commands of one call: `CallEnd`, `CallReleased`, `OfferMake`, `OfferRinging`, `OfferAnswer`,
 /// `CallerJoin`.
 pub const COMMANDS: usize = 6;

@@ -52,6 +52,7 @@ fn counted() -> BTreeMap<String, u64> {
     for (strategy, _) in STRATEGIES.iter().filter(|(name, _)| *name != "rrmemory") {
         add(Deed::Arrival, strategy);
         add(Deed::Decide, strategy);
+        add(Deed::Pass, strategy);
     }
     counted
 }

@@ -6,14 +6,15 @@
 
 use std::hash::{Hash, Hasher};
 
-/// The digest of anything that can be hashed field by field.
+/// The digest of anything that can be hashed field by field. Some nanoseconds for a name.
 pub(crate) fn digest(value: &impl Hash) -> u64 {
     let mut hasher = Fnv::default();
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-struct Fnv(u64);
+/// Also hashes names in a set that lives as long as one pass.
+pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {

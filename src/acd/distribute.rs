@@ -7,6 +7,7 @@
 //! still holds when it is applied is judged there, not here.
 
 use crate::command::Command;
+use crate::digest::{Fnv, digest};
 use crate::id::{AgentId, Attempt, QueueName};
 use crate::index::{QueueIndex, Ready, StepIndex};
 use crate::limits::OFFER_AGENTS_MAX;
@@ -15,7 +16,7 @@ use crate::settings::Strategy;
 use crate::state::State;
 use crate::strategy::Rank;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasherDefault;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 /// Strategy random looks through so many, or else draws one of all,
@@ -38,9 +39,22 @@ pub fn distribute(state: &State, max: usize, random: &mut dyn FnMut(u64) -> u64)
     decisions
 }
 
-/// Agents who were given away. Only asked whether somebody is among them: with a tree, decisions that ring all
-/// at once took nearly twice as long. Always hashed alike, so that a pass costs the same each time.
-type Taken<'a> = HashSet<&'a AgentId, BuildHasherDefault<DefaultHasher>>;
+/// Who was given away, by the digests of their ids. A set of the ids reads each id again from memory whenever
+/// it grows or compares, and a pass that rings all at once spent most of its time so. Of two agents of one
+/// digest the second waits for the next pass.
+#[derive(Default)]
+struct Taken(HashSet<u64, BuildHasherDefault<Fnv>>);
+
+impl Taken {
+    fn has(&self, agent: &AgentId) -> bool {
+        self.0.contains(&digest(agent))
+    }
+
+    /// False if he was given away before.
+    fn put(&mut self, agent: &AgentId) -> bool {
+        self.0.insert(digest(agent))
+    }
+}
 
 /// One walk over the ready queues, with what was given away so far.
 struct Pass<'a> {
@@ -48,7 +62,7 @@ struct Pass<'a> {
     fresh: std::iter::Peekable<std::collections::btree_set::Iter<'a, Ready>>,
     /// Queues looked at before, under the key they have now.
     again: BTreeSet<Ready>,
-    taken: Taken<'a>,
+    taken: Taken,
     cursors: BTreeMap<(&'a QueueName, usize), Cursor<'a>>,
     last_rung: BTreeMap<&'a QueueName, &'a AgentId>,
 }
@@ -111,7 +125,7 @@ impl<'a> Pass<'a> {
         let place = *entry.offerable.range((from, Unbounded)).next()?;
         let from = cursor.rank.map_or(Unbounded, Included);
         let mut left = entry.available.range::<Rank, _>((from, Unbounded));
-        cursor.rank = Some(left.find(|rank| !self.taken.contains(&rank.agent))?);
+        cursor.rank = Some(left.find(|rank| !self.taken.has(&rank.agent))?);
         Some(place)
     }
 
@@ -126,13 +140,22 @@ impl<'a> Pass<'a> {
         let entry = &self.state.index.queues.get(&queue.name)?.steps[step];
         let key = (&queue.name, step);
         let mut cursor = self.cursors.get(&key).copied().unwrap_or_default();
-        let agents = self.choose(queue, step, entry, &mut cursor, random);
-        cursor.call = Some(place);
-        self.cursors.insert(key, cursor);
-        self.taken.extend(agents.iter().copied());
+        let first = cursor.rank?;
+        let plan = queue.settings.plan().get(step);
+        let strategy = plan.and_then(|step| step.strategy);
+        let agents = match strategy.unwrap_or(queue.settings.strategy) {
+            Strategy::RingAll => self.ring_all(entry, first, &mut cursor),
+            strategy => {
+                let agent = self.ring_one(queue, strategy, entry, first, random)?;
+                self.taken.put(agent);
+                vec![agent]
+            }
+        };
         if let [agent] = agents.as_slice() {
             self.last_rung.insert(&queue.name, agent);
         }
+        cursor.call = Some(place);
+        self.cursors.insert(key, cursor);
         if let Some((place, _)) = self.head(queue) {
             self.again.extend(Ready::of(self.state, queue, place));
         }
@@ -144,41 +167,49 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Whom to ring, of those of the lowest penalty who are left.
-    fn choose(
+    /// Gives away all who are left of the lowest penalty, as many as may be rung at once.
+    fn ring_all(
+        &mut self,
+        entry: &'a StepIndex,
+        first: &'a Rank,
+        cursor: &mut Cursor<'a>,
+    ) -> Vec<&'a AgentId> {
+        // Growing one by one it would be built anew again and again.
+        let most = OFFER_AGENTS_MAX.min(entry.available.len());
+        self.taken.0.reserve(most);
+        let mut agents = Vec::with_capacity(most);
+        let equals = entry.available.range(first..);
+        let equals = equals.take_while(|rank| rank.penalty == first.penalty);
+        for rank in equals.filter(|rank| self.taken.put(&rank.agent)).take(most) {
+            agents.push(&rank.agent);
+            // All before him are given away, so nobody need look at them again.
+            cursor.rank = Some(rank);
+        }
+        agents
+    }
+
+    /// Whom to ring alone, of those of the lowest penalty who are left.
+    fn ring_one(
         &self,
         queue: &Queue,
-        step: usize,
+        strategy: Strategy,
         entry: &'a StepIndex,
-        cursor: &mut Cursor<'a>,
+        first: &'a Rank,
         random: &mut dyn FnMut(u64) -> u64,
-    ) -> Vec<&'a AgentId> {
-        let Some(first) = cursor.rank else {
-            return Vec::new();
-        };
-        let left = |rank: &&Rank| !self.taken.contains(&rank.agent);
+    ) -> Option<&'a AgentId> {
+        let left = |rank: &&Rank| !self.taken.has(&rank.agent);
         let equals = entry.available.range(first..);
         let mut equals = equals
             .take_while(|rank| rank.penalty == first.penalty)
             .filter(left);
-        let plan = queue.settings.plan().get(step);
-        match plan
-            .and_then(|step| step.strategy)
-            .unwrap_or(queue.settings.strategy)
-        {
-            Strategy::RingAll => {
-                let all: Vec<&Rank> = equals.take(OFFER_AGENTS_MAX).collect();
-                // All before the last one are given away, so nobody need look at them again.
-                cursor.rank = all.last().copied();
-                all.into_iter().map(|rank| &rank.agent).collect()
-            }
+        match strategy {
             Strategy::Random => {
                 if let Some(agent) = self.draw(entry, first.penalty, random) {
-                    return vec![agent];
+                    return Some(agent);
                 }
                 let all: Vec<&Rank> = equals.collect();
                 let chosen = all.get(random(all.len() as u64) as usize).or(all.first());
-                chosen.map(|rank| &rank.agent).into_iter().collect()
+                chosen.map(|rank| &rank.agent)
             }
             Strategy::RrMemory => {
                 let behind = self.behind_last(queue, first);
@@ -187,11 +218,12 @@ impl<'a> Pass<'a> {
                     .take_while(|rank| rank.penalty == first.penalty)
                     .filter(left);
                 let chosen = ranks.next().or_else(|| equals.next());
-                chosen.map(|rank| &rank.agent).into_iter().collect()
+                chosen.map(|rank| &rank.agent)
             }
-            Strategy::Linear | Strategy::LeastRecent | Strategy::FewestCalls => {
-                vec![&first.agent]
-            }
+            Strategy::RingAll
+            | Strategy::Linear
+            | Strategy::LeastRecent
+            | Strategy::FewestCalls => Some(&first.agent),
         }
     }
 
@@ -207,7 +239,7 @@ impl<'a> Pass<'a> {
         let mut draws = 0..if count > FEW { DRAWS } else { 0 };
         draws.find_map(|_| {
             let agent = shelves.nth(penalty, random(count as u64) as usize)?;
-            (!self.taken.contains(agent)).then_some(agent)
+            (!self.taken.has(agent)).then_some(agent)
         })
     }
 
