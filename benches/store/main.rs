@@ -101,8 +101,14 @@ enum Role {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let measuring: Pin<Box<dyn Future<Output = Result<(), Error>>>> = match args.role {
-        Some(Role::Node(node)) => return ended(node::run(node).await),
-        Some(Role::RecoveryNode(node)) => return ended(recovery::node(node).await),
+        Some(Role::Node(node)) => {
+            small_pages();
+            return ended(node::run(node).await);
+        }
+        Some(Role::RecoveryNode(node)) => {
+            small_pages();
+            return ended(recovery::node(node).await);
+        }
         Some(Role::Recovery(args)) => Box::pin(recovery::run(args)),
         None => Box::pin(compare(args)),
     };
@@ -111,6 +117,11 @@ async fn main() -> ExitCode {
         done = measuring => done,
         why = stopped() => Err(why),
     })
+}
+
+/// As in the binary `holdfast`. The peers, which are processes below this one, keep what they would have.
+fn small_pages() {
+    let _ = nix::sys::prctl::set_thp_disable(true);
 }
 
 fn ended(done: Result<(), Error>) -> ExitCode {
