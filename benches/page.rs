@@ -4,8 +4,8 @@
 //!     benches/runs/<date>-<machine>.md       the page
 //!     benches/runs/<date>-<machine>/*.jsonl  each figure, one JSON object a line
 //!
-//! A part is a program that prints its section in markdown and takes `--raw FILE`. Nothing is measured
-//! here but the load of the machine and the time a part took. A part that fails or takes longer than
+//! A part is a program that prints its section in markdown and takes `--raw FILE` and `--quick`. Nothing is
+//! measured here but the load of the machine and the time a part took. A part that fails or takes longer than
 //! ten minutes is told of on the page and makes the run fail; the others still run.
 
 use std::fs::{self, File};
@@ -17,198 +17,84 @@ use std::time::{Duration, Instant};
 const PART_MAX: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// One part: how its programs are built, and what is run.
+/// One part: how its programs are built, and what is run. Each command is one line of words.
 struct Part {
     name: &'static str,
     about: &'static str,
-    /// Each the words of one command, before the run.
-    builds: &'static [&'static [&'static str]],
-    program: &'static str,
-    words: &'static [&'static str],
-    quick: &'static [&'static str],
-    /// `--raw FILE` is understood.
-    raw: bool,
+    /// Before the run, and not in its time.
+    builds: &'static [&'static str],
+    run: &'static str,
 }
+
+const ASTERISK: &str = "deploy/testbed/get-asterisk.sh";
+const PEERS: &str = "benches/get-peers.sh";
+const HOLDFAST: &str = "cargo build --locked --release -p holdfast";
+const DISPATCH: &str = "cargo build --locked -p holdfast-drills --bin bench-dispatch";
+const STORE: &str = "cargo build --locked --release --manifest-path benches/Cargo.toml --target-dir target \
+                     --features store --bin store";
 
 const PARTS: [Part; 8] = [
     Part {
         name: "dispatch",
         about: "how soon agents and callers meet, against app_queue",
-        builds: &[
-            &["deploy/testbed/get-asterisk.sh"],
-            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "-p",
-                "holdfast-drills",
-                "--bin",
-                "bench-dispatch",
-            ],
-        ],
-        program: "target/debug/bench-dispatch",
-        words: &[],
-        quick: &["--quick"],
-        raw: true,
+        builds: &[ASTERISK, HOLDFAST, DISPATCH],
+        run: "target/debug/bench-dispatch",
     },
     Part {
         name: "original",
         about: "the same, against the design that Holdfast began from",
-        builds: &[
-            &["deploy/testbed/get-asterisk.sh"],
-            &["benches/get-peers.sh"],
-            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "-p",
-                "holdfast-drills",
-                "--bin",
-                "bench-dispatch",
-            ],
-        ],
-        program: "target/debug/bench-dispatch",
-        words: &["--systems", "original,holdfast", "--cases", "four,arrival"],
-        quick: &["--quick"],
-        raw: true,
+        builds: &[ASTERISK, PEERS, HOLDFAST, DISPATCH],
+        run: "target/debug/bench-dispatch --systems original,holdfast --cases four,arrival",
     },
     Part {
         name: "store",
         about: "the replicated store, against etcd and Redis",
-        builds: &[
-            &["benches/get-peers.sh"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "--release",
-                "--manifest-path",
-                "benches/Cargo.toml",
-                "--target-dir",
-                "target",
-                "--features",
-                "store",
-                "--bin",
-                "store",
-            ],
-        ],
-        program: "target/release/store",
-        words: &[],
-        quick: &["--quick"],
-        raw: true,
+        builds: &[PEERS, STORE],
+        run: "target/release/store --growth 1000000",
     },
     Part {
         name: "core",
         about: "the core alone, in time",
-        builds: &[&[
-            "cargo",
-            "build",
-            "--locked",
-            "--release",
-            "--manifest-path",
-            "benches/Cargo.toml",
-            "--target-dir",
-            "target",
-            "--features",
-            "timing",
-            "--bin",
-            "core-alone",
-        ]],
-        program: "target/release/core-alone",
-        words: &[],
-        quick: &["--quick"],
-        raw: true,
+        builds: &[
+            "cargo build --locked --release --manifest-path benches/Cargo.toml --target-dir target \
+             --features timing --bin core-alone",
+        ],
+        run: "target/release/core-alone",
     },
     Part {
         name: "failover",
         about: "what the death of a leader costs, with etcd beside it",
         builds: &[
-            &["benches/get-peers.sh"],
-            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "-p",
-                "holdfast-drills",
-                "--bin",
-                "bench-failover",
-            ],
+            PEERS,
+            HOLDFAST,
+            "cargo build --locked -p holdfast-drills --bin bench-failover",
         ],
-        program: "target/debug/bench-failover",
-        words: &[],
-        quick: &["--quick"],
-        raw: true,
+        run: "target/debug/bench-failover",
     },
     Part {
         name: "day",
         about: "calls per second, CPU and memory of a whole installation, and pauses by snapshots",
         builds: &[
-            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "--release",
-                "-p",
-                "holdfast-drills",
-                "--bin",
-                "bench-day",
-            ],
+            HOLDFAST,
+            "cargo build --locked --release -p holdfast-drills --bin bench-day",
         ],
-        program: "target/release/bench-day",
-        words: &[],
-        quick: &["--quick"],
-        raw: true,
+        run: "target/release/bench-day",
     },
     Part {
         name: "cost",
         about: "processor time of a call, against app_queue, and of events and requests",
         builds: &[
-            &["deploy/testbed/get-asterisk.sh"],
-            &["cargo", "build", "--locked", "--release", "-p", "holdfast"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "--release",
-                "-p",
-                "holdfast-drills",
-                "--bin",
-                "bench-cost",
-            ],
+            ASTERISK,
+            HOLDFAST,
+            "cargo build --locked --release -p holdfast-drills --bin bench-cost",
         ],
-        program: "target/release/bench-cost",
-        words: &[],
-        quick: &["--quick"],
-        raw: true,
+        run: "target/release/bench-cost",
     },
     Part {
         name: "recovery",
         about: "after a crash, and after having been away",
-        builds: &[
-            &["benches/get-peers.sh"],
-            &[
-                "cargo",
-                "build",
-                "--locked",
-                "--release",
-                "--manifest-path",
-                "benches/Cargo.toml",
-                "--target-dir",
-                "target",
-                "--features",
-                "store",
-                "--bin",
-                "store",
-            ],
-        ],
-        program: "target/release/store",
-        words: &["recovery"],
-        quick: &["--quick"],
-        raw: true,
+        builds: &[PEERS, STORE],
+        run: "target/release/store recovery",
     },
 ];
 
@@ -351,34 +237,34 @@ fn head(asked: &Asked) -> String {
 }
 
 fn build(part: &Part) -> Result<(), String> {
-    for words in part.builds {
-        let status = Command::new(words[0])
-            .args(&words[1..])
-            .stdout(Stdio::null())
-            .status();
-        let status = status.map_err(|error| format!("{}: {error}", words.join(" ")))?;
+    for line in part.builds {
+        let status = command(line).stdout(Stdio::null()).status();
+        let status = status.map_err(|error| format!("{line}: {error}"))?;
         if !status.success() {
-            return Err(format!("{}: {status}", words.join(" ")));
+            return Err(format!("{line}: {status}"));
         }
     }
     Ok(())
 }
 
+fn command(line: &str) -> Command {
+    let mut words = line.split_ascii_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
 /// Runs a part and gives its section.
 fn run(part: &Part, asked: &Asked, folder: &Path) -> Result<String, String> {
-    let mut command = Command::new(part.program);
-    command
-        .args(part.words)
-        .env("HOLDFAST_BIN", "target/release/holdfast");
-    if asked.quick {
-        command.args(part.quick);
-    }
     let raw = folder.join(format!("{}.jsonl", part.name));
-    if part.raw {
-        command.arg("--raw").arg(&raw);
+    let mut command = command(part.run);
+    command.env("HOLDFAST_BIN", "target/release/holdfast");
+    command.arg("--raw").arg(&raw);
+    if asked.quick {
+        command.arg("--quick");
     }
     let section = folder.join(format!("{}.out", part.name));
-    let cannot = |error: std::io::Error| format!("{}: {error}", part.program);
+    let cannot = |error: std::io::Error| format!("{}: {error}", part.run);
     let output =
         File::create(&section).map_err(|error| format!("{}: {error}", section.display()))?;
     let (before, begun) = (load(), Instant::now());
@@ -410,14 +296,11 @@ fn run(part: &Part, asked: &Asked, folder: &Path) -> Result<String, String> {
         true => text,
         false => format!("## {}\n\n```\n{}\n```\n", part.name, text.trim_end()),
     };
-    let kept = match part.raw {
-        true => format!(" Raw figures: {}.", raw.display()),
-        false => String::new(),
-    };
     Ok(format!(
-        "{}\n\nThis part took {took} s; load before: {before}, after: {}.{kept}\n",
+        "{}\n\nThis part took {took} s; load before: {before}, after: {}. Raw figures: {}.\n",
         text.trim_end(),
-        load()
+        load(),
+        raw.display()
     ))
 }
 

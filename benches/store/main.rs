@@ -193,7 +193,8 @@ async fn compare(args: Args) -> Result<(), Error> {
     let after = proc::fsync_us(dir.path())?;
     let mut growth = Vec::new();
     if args.growth > 0 {
-        let commands = usize::try_from(args.growth).unwrap_or(usize::MAX);
+        let commands = if args.quick { 1_000 } else { args.growth };
+        let commands = usize::try_from(commands).unwrap_or(usize::MAX);
         for servers in &mut all {
             eprintln!("{commands} commands to {}", servers.system.name());
             let tell = |step| {
