@@ -3,8 +3,18 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::ConfigError;
+
+/// Notes why the node must not go on. The first reason stays: what fails after it mostly does so because of it.
+pub(crate) fn note_fatal(fatal: &watch::Sender<Option<String>>, why: String) {
+    fatal.send_if_modified(|old| {
+        let first = old.is_none();
+        old.get_or_insert(why);
+        first
+    });
+}
 
 /// Why a node did not start. Every variant says what to do.
 #[derive(Debug, thiserror::Error)]

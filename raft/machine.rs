@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::disk::{create_dir, io_at};
-use crate::error::REPLACE_ME;
+use crate::error::{REPLACE_ME, note_fatal};
 use crate::journal::Journal;
 use crate::snapshot::{self, Head};
 use crate::types::{
@@ -135,11 +135,7 @@ impl<M: Machine> State<M> {
 
     fn fail(&self, why: String) -> StorageError {
         tracing::error!("{why}");
-        self.fatal.send_if_modified(|old| {
-            let first = old.is_none();
-            old.get_or_insert(why.clone());
-            first
-        });
+        note_fatal(&self.fatal, why.clone());
         StorageIOError::write_state_machine(AnyError::error(why)).into()
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::batcher::{self, Group};
 use crate::death::{self, Death};
 use crate::disk::io_at;
-use crate::error::REPLACE_ME;
+use crate::error::{REPLACE_ME, note_fatal};
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal};
 use crate::log::{LogStore, LogView, Options};
@@ -257,11 +257,7 @@ impl<M: Machine> Node<M> {
     /// This node must not go on: says why, once.
     pub fn fail(&self, why: String) {
         if !self.is_closing() {
-            self.fatal.send_if_modified(|old| {
-                let first = old.is_none();
-                old.get_or_insert(why);
-                first
-            });
+            note_fatal(&self.fatal, why);
         }
     }
 

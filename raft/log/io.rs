@@ -21,6 +21,7 @@ use super::index::Index;
 use super::segment::{self, HEADER_LEN};
 use super::vote::{self, Hard};
 use crate::disk::DiskFile;
+use crate::error::note_fatal;
 use crate::node::lock;
 use crate::types::{LogId, Types, Vote};
 use crate::{Faults, World};
@@ -225,11 +226,7 @@ impl Writer {
             self.poisoned = true;
             let why = format!("cannot {what} in {}: {e}", self.dir.display());
             tracing::error!("{why}");
-            self.fatal.send_if_modified(|old| {
-                let first = old.is_none();
-                old.get_or_insert(why.clone());
-                first
-            });
+            note_fatal(&self.fatal, why.clone());
             self.durable.broke(why);
         }
         result
